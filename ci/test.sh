@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Everything that continuous integration asks: lint, types, generated code, locks, unit tests, all other tests.
+set -euo pipefail
+
+usage="usage: ci/test.sh [pytest arguments]
+
+Checks lint, types, generated code and locks, then runs the unit tests and all other tests, and ends with the coverage
+and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker.
+With paths among the arguments, only the tests there are run, after the same checks.
+
+  ci/test.sh -x -k retained
+  ci/test.sh tests/test_inventory.py"
+
+for argument in "$@"; do
+    if [[ "$argument" == -h || "$argument" == --help ]]; then
+        echo "$usage"
+        exit 0
+    fi
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+results=$(mktemp -d)
+policy= # set when this script made the file that keeps packages from starting services
+as_root=()
+
+clean_up() {
+    rm -rf "$results"
+    [[ -z "$policy" ]] || ${as_root[@]+"${as_root[@]}"} rm -f "$policy"
+}
+trap clean_up EXIT
+
+# Announces a step, runs it, and says how long it took. The first step that fails ends the script.
+step() {
+    local name=$1 started=$SECONDS status=0
+    shift
+    echo "== $name"
+    "$@" || status=$?
+    if [[ $status != 0 ]]; then
+        echo "== $name: failed after $((SECONDS - started)) s" >&2
+        exit "$status"
+    fi
+    echo "== $name: $((SECONDS - started)) s"
+}
+
+apt_install_mosquitto() {
+    command -v apt-get >/dev/null || return 1
+    if [[ $(id -u) != 0 ]]; then
+        sudo -n true 2>/dev/null || return 1
+        as_root=(sudo -n)
+    fi
+    local apt=(${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
+    # Only the program is wanted, not a broker that runs on port 1883 from now on.
+    if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+        policy=/usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' | ${as_root[@]+"${as_root[@]}"} tee "$policy" >/dev/null
+        ${as_root[@]+"${as_root[@]}"} chmod 755 "$policy"
+    fi
+    echo "installing mosquitto with apt-get"
+    "${apt[@]}" install -y mosquitto >/dev/null 2>&1 \
+        || { "${apt[@]}" update >/dev/null 2>&1 && "${apt[@]}" install -y mosquitto >/dev/null 2>&1; } \
+        || return 1
+    if [[ -d /run/systemd/system ]]; then
+        ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable --now mosquitto 2>/dev/null || true
+    fi
+    hash -r
+}
+
+see_to_mosquitto() {
+    PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+    export PATH
+    if command -v mosquitto >/dev/null || { apt_install_mosquitto && command -v mosquitto >/dev/null; }; then
+        echo "broker tests use $(command -v mosquitto)"
+    elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+        export MSO_TEST_MOSQUITTO=docker
+        echo "broker tests use Mosquitto in Docker"
+    elif [[ $(uname) == Darwin ]]; then
+        echo "broker tests are skipped: no Mosquitto; install it (brew install mosquitto) or start Docker"
+    else
+        echo "broker tests are skipped: no Mosquitto; install it (as root: apt-get install mosquitto) or start Docker"
+    fi
+}
+
+failed=0
+
+# Runs one part of the tests. A failure is remembered, so that the parts after it are run too.
+tests() {
+    local part=$1 status=0
+    shift
+    .venv/bin/python -m pytest --cov --cov-append --cov-report= --junitxml="$results/$part.xml" "$@" || status=$?
+    # 5: the arguments select no test of this part
+    if [[ $status != 0 && $status != 5 ]]; then
+        failed=1
+    fi
+}
+
+summary() {
+    .venv/bin/python - "$results" "$failed" <<'PYTHON'
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+failed = sys.argv[2] == "1"
+totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+for path in Path(sys.argv[1]).glob("*.xml"):
+    for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+        for name in totals:
+            totals[name] += int(suite.get(name, 0))
+bad = totals["failures"] + totals["errors"]
+if failed and not bad:
+    bad = 1  # pytest itself did not get to the end
+if not totals["tests"] and not bad:
+    print("no tests ran")
+    sys.exit(1)
+passed = max(0, totals["tests"] - totals["failures"] - totals["errors"] - totals["skipped"])
+print(f"{passed} passed, {bad} failed, {totals['skipped']} skipped" if totals["skipped"] else f"{passed} passed, {bad} failed")
+sys.exit(bad > 0)
+PYTHON
+}
+
+step "environment" ci/prepare_dev_env.sh
+step "broker" see_to_mosquitto
+step "lint" ci/lint.sh
+step "types" ci/type_check.sh
+step "generated messages" ci/build_protobuf_messages.sh --check
+step "locked dependencies" ci/update_dependencies.sh --check
+
+.venv/bin/coverage erase
+paths=false
+for argument in "$@"; do
+    if [[ "$argument" != -* && -e "${argument%%::*}" ]]; then
+        paths=true
+    fi
+done
+if $paths; then
+    step "tests" tests all "$@"
+else
+    step "unit tests" tests unit --ignore=tests/integration --ignore=tests/cluster "$@"
+    others=()
+    for directory in tests/integration tests/cluster; do
+        [[ ! -d $directory ]] || others+=("$directory")
+    done
+    [[ ${#others[@]} == 0 ]] || step "all other tests" tests others "${others[@]}" "$@"
+fi
+[[ ! -e .coverage ]] || step "coverage" .venv/bin/coverage report
+summary
