@@ -1,0 +1,7 @@
+"""`python -m mso` is `mso`."""
+
+import sys
+
+from mso.cli import main
+
+sys.exit(main())

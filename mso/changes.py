@@ -1,0 +1,89 @@
+"""Changes: what a fact altered, as the inventory tells it to its observers. Pure values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from mso.model import Event, Mark, Model, Request, RunKey
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationAdded:
+    """A run was opened by an order."""
+
+    run: RunKey
+    request: Request
+    models: int
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationAdopted:
+    """A run was found where models run, and is followed from here on."""
+
+    run: RunKey
+    request: Request
+    models: int
+    living: int
+    marks: frozenset[Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAdded:
+    """A model was asked for and wants to be deployed."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """An event altered a model: its state, or with Retry its attempt."""
+
+    before: Model
+    model: Model
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationReady:
+    """Every model of the run was ready and none has failed; once a run."""
+
+    run: RunKey
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationStopping:
+    """The run is to end: its models have the grace to do so by themselves."""
+
+    run: RunKey
+    request: Request
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationEnded:
+    """The last model of the run ended; once a run."""
+
+    run: RunKey
+    request: Request
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRemoved:
+    """Nothing of the model is left."""
+
+    model: Model
+
+
+Change = (
+    SimulationAdded
+    | SimulationAdopted
+    | ModelAdded
+    | ModelChanged
+    | SimulationReady
+    | SimulationStopping
+    | SimulationEnded
+    | ModelRemoved
+)
+Observer = Callable[[Change], None]

@@ -1,0 +1,155 @@
+"""The commands: what an operator and a newcomer type. Exit status 0 is success, 1 a failure, 2 a wrong use."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from mso import __version__, config, logs
+from mso.backplane import BackplaneError
+from mso.backplane.images import ImagesError
+
+log = structlog.get_logger()
+
+DESCRIPTION = """\
+The Model Services Orchestrator: deploys the models of a simulation when a simulation orchestrator asks for them over
+MQTT, follows how they do, and reports how each of them ends."""
+
+EXAMPLES = """\
+examples:
+  mso demo                     four models, two of which crash, on this machine alone
+  mso run                      the service, as the environment and .env say
+  mso run --check              say what is wrong with the configuration, and start nothing
+"""
+
+RUN_EXAMPLES = """\
+The configuration comes from environment variables, and from .env below them; .env.template documents each one.
+
+example:
+  SIMULATOR_NAME=my-so MSO_BACKPLANE=local MSO_LOCAL_IMAGES=images.yaml mso run
+
+SIGTERM and SIGINT end the service; models are left running, and are followed again when it comes back.
+exit status: 0 ended as asked, 1 something failed, 2 the configuration cannot be used
+"""
+
+
+DEMO_EXAMPLES = """\
+examples:
+  mso demo
+  mso demo --models 20 --run-seconds 5
+  mso demo --scenario mine.yaml --json | tail -n 1
+
+A scenario file to copy: simulation_components/fake_simulator/scenarios/endings.yaml
+
+exit status: 0 the simulation orchestrator heard what the scenario expects, 1 it did not, 2 a wrong use
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point of the console script `mso`."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mso", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"mso {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run the service",
+        description="Run the service until it is told to stop.",
+        epilog=RUN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="instead of ./.env")
+    run.add_argument("--check", action="store_true", help="check the configuration, print it, and exit")
+    run.set_defaults(run=_run)
+    demo = commands.add_parser(
+        "demo",
+        help="play a simulation on this machine",
+        description="Play a simulation on this machine alone: an embedded broker, the service, a fake simulation "
+        "orchestrator, and fake models as processes. Without options: four models, two of which crash.",
+        epilog=DEMO_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = demo.add_mutually_exclusive_group()
+    what.add_argument("--models", metavar="N", help="N models that all succeed")
+    what.add_argument("--scenario", metavar="FILE", help="the scenario in this YAML file")
+    demo.add_argument("--run-seconds", metavar="S", help="how long every model works once it is ready")
+    demo.add_argument("--json", action="store_true", help="one JSON object as the last line, instead of the account")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        configuration = config.load(os.environ, options.env_file)
+    except config.ConfigError as exc:
+        return _unusable(exc.errors)
+    if options.check:
+        for variable, value in configuration.shown().items():
+            print(f"{variable}={value}")
+        return 0
+    logs.configure(configuration.log_level, configuration.log_format)
+    try:
+        asyncio.run(_serve(configuration))
+    except ImagesError as exc:
+        return _unusable(str(exc).splitlines())
+    except (BackplaneError, OSError) as exc:
+        log.critical("service.cannot_start", why=str(exc))
+        return 1
+    except ExceptionGroup:
+        log.critical("service.failed", exc_info=True)
+        return 1
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from mso import demo
+
+    arguments = [
+        part
+        for option, value in (
+            ("--models", options.models),
+            ("--scenario", options.scenario),
+            ("--run-seconds", options.run_seconds),
+        )
+        if value is not None
+        for part in (option, value)
+    ]
+    return demo.run(demo.Options(tuple(arguments), json=options.json, log_level=os.environ.get("LOG_LEVEL") or "INFO"))
+
+
+def _unusable(errors: Sequence[str]) -> int:
+    print("mso: the configuration cannot be used:", file=sys.stderr)
+    for error in errors:
+        print(f"  - {error}", file=sys.stderr)
+    print("see .env.template, or mso run --help", file=sys.stderr)
+    return 2
+
+
+async def _serve(configuration: config.Config) -> None:
+    # Imported here: `mso --help` and `mso run --check` need no broker, no backplane and no web server.
+    from mso.service import Service
+
+    service = Service(configuration)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    await service.run()

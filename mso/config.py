@@ -1,0 +1,202 @@
+"""Configuration: environment variables and `.env` to one frozen value, or one error that lists all that is wrong.
+
+An empty value means unset. The environment wins over `.env`. Nothing else in the program reads the environment.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypeVar
+
+from dotenv import dotenv_values
+
+BACKPLANES = ("kubernetes", "local")
+LOG_FORMATS = ("auto", "console", "json")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+RESERVED_SIMULATORS = ("model", "mso")
+N = TypeVar("N", int, float)
+_SIMULATOR = re.compile(r"[^/+#\s\0]+")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; one line for each thing that is wrong, and what to do about it."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What an operator sets. Each field is read from the variable of the name in its metadata."""
+
+    simulators: tuple[str, ...] = field(metadata={"variable": "SIMULATOR_NAME"})
+    mqtt_host: str = field(default="localhost", metadata={"variable": "MQTT_HOST"})
+    mqtt_port: int = field(default=1883, metadata={"variable": "MQTT_PORT"})
+    mqtt_username: str = field(default="", metadata={"variable": "MQTT_USERNAME"})
+    mqtt_password: str = field(default="", repr=False, metadata={"variable": "MQTT_PASSWORD"})
+    mqtt_tls_ca_file: Path | None = field(default=None, metadata={"variable": "MQTT_TLS_CA_FILE"})
+    mqtt_tls_cert_file: Path | None = field(default=None, metadata={"variable": "MQTT_TLS_CERT_FILE"})
+    mqtt_tls_key_file: Path | None = field(default=None, metadata={"variable": "MQTT_TLS_KEY_FILE"})
+    mqtt_client_id: str = field(default="", metadata={"variable": "MQTT_CLIENT_ID"})
+    backplane: str = field(default="kubernetes", metadata={"variable": "MSO_BACKPLANE"})
+    local_images: Path | None = field(default=None, metadata={"variable": "MSO_LOCAL_IMAGES"})
+    state_dir: Path = field(default=Path(".mso"), metadata={"variable": "MSO_STATE_DIR"})
+    http_port: int = field(default=8080, metadata={"variable": "MSO_HTTP_PORT"})
+    max_message_bytes: int = field(default=16 * 1024 * 1024, metadata={"variable": "MSO_MAX_MESSAGE_BYTES"})
+    ready_timeout_seconds: float = field(default=0.0, metadata={"variable": "MSO_READY_TIMEOUT_SECONDS"})
+    stop_grace_seconds: float = field(default=30.0, metadata={"variable": "MSO_STOP_GRACE_SECONDS"})
+    deploy_concurrency: int = field(default=32, metadata={"variable": "MSO_DEPLOY_CONCURRENCY"})
+    log_level: str = field(default="INFO", metadata={"variable": "LOG_LEVEL"})
+    log_format: str = field(default="auto", metadata={"variable": "LOG_FORMAT"})
+
+    def shown(self) -> dict[str, object]:
+        """What is in force, by variable, to be logged: secrets hidden."""
+        return {
+            f.metadata["variable"]: ("****" if value else "") if not f.repr else _plain(value)
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
+
+
+def _plain(value: object) -> object:
+    match value:
+        case tuple():
+            return ",".join(value)
+        case Path():
+            return str(value)
+        case _:
+            return value
+
+
+def load(environment: Mapping[str, str], dotenv: Path | None = None) -> Config:
+    """The configuration from a process's environment and, below it, a `.env` file if there is one.
+
+    Raises ConfigError.
+    """
+    from_file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
+    values = {name: value.strip() for name, value in {**from_file, **_set_in(environment)}.items() if value}
+    return _Reading(values).config()
+
+
+def _set_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """An empty variable of the environment is unset: it does not hide what `.env` says."""
+    return {name: value for name, value in environment.items() if value.strip()}
+
+
+class _Reading:
+    """One pass over the variables that collects all that is wrong with them."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+        self.errors: list[str] = []
+
+    def config(self) -> Config:
+        config = Config(
+            simulators=self.simulators(),
+            mqtt_host=self.values.get("MQTT_HOST", "localhost"),
+            mqtt_port=self.whole("MQTT_PORT", 1883, 1, 65535),
+            mqtt_username=self.values.get("MQTT_USERNAME", ""),
+            mqtt_password=self.values.get("MQTT_PASSWORD", ""),
+            mqtt_tls_ca_file=self.file("MQTT_TLS_CA_FILE"),
+            mqtt_tls_cert_file=self.file("MQTT_TLS_CERT_FILE"),
+            mqtt_tls_key_file=self.file("MQTT_TLS_KEY_FILE"),
+            mqtt_client_id=self.client_id(),
+            backplane=self.choice("MSO_BACKPLANE", BACKPLANES, "kubernetes", str.lower),
+            local_images=self.file("MSO_LOCAL_IMAGES"),
+            state_dir=Path(self.values.get("MSO_STATE_DIR", ".mso")).expanduser(),
+            http_port=self.whole("MSO_HTTP_PORT", 8080, 0, 65535),
+            max_message_bytes=self.whole("MSO_MAX_MESSAGE_BYTES", 16 * 1024 * 1024, 1024, 268_435_455),
+            ready_timeout_seconds=self.seconds("MSO_READY_TIMEOUT_SECONDS", 0.0, 0, 31_622_400),
+            stop_grace_seconds=self.seconds("MSO_STOP_GRACE_SECONDS", 30.0, 0, 86_400),
+            deploy_concurrency=self.whole("MSO_DEPLOY_CONCURRENCY", 32, 1, 1000),
+            log_level=self.choice("LOG_LEVEL", LOG_LEVELS, "INFO", str.upper),
+            log_format=self.choice("LOG_FORMAT", LOG_FORMATS, "auto", str.lower),
+        )
+        if config.mqtt_password and not config.mqtt_username:
+            self.errors.append("MQTT_PASSWORD is set but MQTT_USERNAME is not: MQTT has no password without a name")
+        if bool(config.mqtt_tls_cert_file) != bool(config.mqtt_tls_key_file):
+            self.errors.append("MQTT_TLS_CERT_FILE and MQTT_TLS_KEY_FILE belong together: set both or neither")
+        if config.backplane == "kubernetes":
+            self.errors.append(
+                "MSO_BACKPLANE: 'kubernetes', the default, is not part of this release yet: set MSO_BACKPLANE=local"
+            )
+        if config.backplane == "local" and "MSO_LOCAL_IMAGES" not in self.values:
+            self.errors.append(
+                "MSO_LOCAL_IMAGES is required with MSO_BACKPLANE=local: "
+                "the YAML file that says which command an image means on this machine"
+            )
+        if self.errors:
+            raise ConfigError(self.errors)
+        return config
+
+    def simulators(self) -> tuple[str, ...]:
+        text = self.values.get("SIMULATOR_NAME")
+        if text is None:
+            self.errors.append(
+                "SIMULATOR_NAME is required: the topic name of the simulation orchestrator, or several, comma-separated"
+            )
+            return ()
+        names: list[str] = []
+        for part in text.split(","):
+            name = part.lower()
+            if not name:
+                self.errors.append(f"SIMULATOR_NAME: {text!r} has an empty name between its commas")
+            elif not _SIMULATOR.fullmatch(name):
+                self.errors.append(f"SIMULATOR_NAME: {name!r} has a space, or one of '/', '+', '#'")
+            elif name in RESERVED_SIMULATORS:
+                self.errors.append(f"SIMULATOR_NAME: {name!r} is the topic name of another party")
+            elif name in names:
+                self.errors.append(f"SIMULATOR_NAME: {name!r} is there twice (names are lower-cased)")
+            else:
+                names.append(name)
+        return tuple(names)
+
+    def client_id(self) -> str:
+        """Stable over restarts and machines, for the broker keeps a session under it: one for a set of simulators.
+
+        A second service for the same simulators takes the session over, which is as it should be: one is active.
+        """
+        names = sorted(set(self.values.get("SIMULATOR_NAME", "").lower().split(",")))
+        return self.values.get("MQTT_CLIENT_ID", "-".join(["mso", *names]))
+
+    def file(self, name: str) -> Path | None:
+        text = self.values.get(name)
+        if text is None:
+            return None
+        path = Path(text).expanduser()
+        if not path.is_file():
+            self.errors.append(f"{name}: there is no file {str(path.absolute())!r}")
+            return None
+        try:
+            path.open("rb").close()
+        except OSError as exc:
+            self.errors.append(f"{name}: {str(path.absolute())!r} cannot be read: {exc.strerror}")
+        return path
+
+    def choice(self, name: str, choices: tuple[str, ...], default: str, fold: Callable[[str], str]) -> str:
+        text = fold(self.values.get(name, default))
+        if text not in choices:
+            self.errors.append(f"{name}: {text!r} is none of {', '.join(choices)}")
+        return text
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        return self._number(name, int, "a whole number", default, least, most)
+
+    def seconds(self, name: str, default: float, least: float, most: float) -> float:
+        return self._number(name, float, "a number of seconds", default, least, most)
+
+    def _number(self, name: str, kind: Callable[[str], N], noun: str, default: N, least: N, most: N) -> N:
+        text = self.values.get(name)
+        if text is None:
+            return default
+        try:
+            value = kind(text)
+        except ValueError:
+            self.errors.append(f"{name}: {text!r} is not {noun}")
+            return default
+        if not least <= value <= most:  # NaN is neither
+            self.errors.append(f"{name}: {text} is not between {least} and {most}")
+            return default
+        return value

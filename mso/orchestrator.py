@@ -1,0 +1,377 @@
+"""The loops: orders in, models deployed, watched, timed and removed. Edges are seen only as protocols.
+
+Each loop reads one source and feeds the inventory; what follows is in the Changes. No loop waits for another one's I/O:
+an order is acknowledged when the inventory has it, a deployment is a task of its own, and so is every removal.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from functools import partial
+from typing import assert_never
+
+import structlog
+
+from mso.backplane import Backplane, BackplaneError, DeployError, Listed, Observation
+from mso.changes import Change, ModelAdded, ModelChanged, SimulationAdopted, SimulationStopping
+from mso.inventory import Inventory
+from mso.model import (
+    NO_EXIT_CODE,
+    Attempt,
+    End,
+    Failed,
+    Mark,
+    Model,
+    ModelKey,
+    Reason,
+    RunKey,
+    State,
+)
+from mso.timetable import Timetable
+
+log = structlog.get_logger()
+
+RETRY_FIRST_SECONDS = 0.5
+RETRY_CAP_SECONDS = 30.0
+RETENTION_LOOK_SECONDS = 3600.0
+"""Retention goes by the calendar, so it is looked at again at least this often, should the clock be set."""
+
+STILL_THERE = frozenset(
+    {
+        Reason.READY_TIMEOUT,
+        Reason.RUNTIME_EXCEEDED,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.UNSCHEDULABLE,
+        Reason.NODE_LOST,
+    }
+)
+"""Failures of an attempt that has not ended by itself: it is removed once its log has been read."""
+
+
+class _Due(Enum):
+    READY = auto()
+    RUNTIME = auto()
+    GRACE = auto()
+    RETENTION = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator set."""
+
+    deploy_concurrency: int = 32
+    ready_timeout: timedelta | None = None
+    """For models whose request names none."""
+    stop_grace: timedelta = timedelta(seconds=30)
+
+
+class Orchestrator:
+    """Deploys what the inventory was asked for, tells it what became of that, and cleans up.
+
+    `step` marks a turn of a loop (mso.pulse), `deployed` counts an outcome, `listed` notes a whole listing, `settled`
+    waits until nothing wants to read the logs of a run any more.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        backplane: Backplane,
+        limits: Limits,
+        *,
+        step: Callable[[str], AbstractContextManager[None]],
+        deployed: Callable[[str], None],
+        listed: Callable[[], None],
+        settled: Callable[[RunKey], Awaitable[None]],
+    ) -> None:
+        self._inventory = inventory
+        self._backplane = backplane
+        self._limits = limits
+        self._step = step
+        self._count_deployed = deployed
+        self._note_listing = listed
+        self._settled = settled
+        self._to_deploy: asyncio.Queue[ModelKey] = asyncio.Queue()
+        self._chores: asyncio.Queue[tuple[str, Coroutine[None, None, None]]] = asyncio.Queue()
+        self._deploying: dict[Attempt, asyncio.Task[None]] = {}
+        self._deployed: dict[Attempt, float] = {}
+        """When a deployment returned (time.monotonic): only what was there before a listing began can be missing."""
+        self._strangers: dict[Attempt, Observation] = {}
+        self._removing: set[RunKey] = set()
+        self._timetable: Timetable[tuple[_Due, Attempt | RunKey]] = Timetable()
+        self._timetable_changed = asyncio.Event()
+        self.recovered = asyncio.Event()
+        """The first listing has been read: what the backplane runs is known here."""
+
+    # -- the observer ---------------------------------------------------------------------------------------------
+
+    def observe(self, change: Change) -> None:
+        """Queue what this Change asks to be done."""
+        match change:
+            case ModelAdded(model=model):
+                self._to_deploy.put_nowait(model.key)
+            case ModelChanged(before=before, model=model) if model.state.terminal or before.attempt != model.attempt:
+                self._deployed.pop(before.current, None)
+            case SimulationStopping(run=run):
+                self._at(self._limits.stop_grace, _Due.GRACE, run)
+            case SimulationAdopted(run=run, marks=marks) if Mark.REPORTED in marks:
+                self.reported(run)
+            case _:
+                pass
+
+    def examined(self, attempt: Attempt, failed: Failed) -> None:
+        """The log of a failed attempt has been read: what is left of it may go, and the next attempt may come."""
+        model = self._inventory.model(attempt.key)
+        again = model is not None and not model.state.terminal and model.attempt == attempt.number + 1
+        if again or failed.reason in STILL_THERE:
+            self._do(f"bury {attempt}", self._bury(attempt, again=again))
+
+    def reported(self, run: RunKey) -> None:
+        """All that was to be told of the run has been told: from its end on, its logs are kept as long as was asked."""
+        self._at(timedelta(0), _Due.RETENTION, run)
+
+    async def mark(self, run: RunKey, mark: Mark) -> None:
+        """Write a mark on a run, for as long as that takes."""
+        await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark))
+
+    @property
+    def undeployed(self) -> int:
+        """Models that wait to be deployed, or are being."""
+        return self._to_deploy.qsize() + len(self._deploying)
+
+    async def all_deployed(self) -> None:
+        """Wait until nothing waits to be deployed."""
+        await self._to_deploy.join()
+
+    # -- deploying ------------------------------------------------------------------------------------------------
+
+    async def deploy_models(self) -> None:
+        """Loop: deploy what was asked for, several at once, each in a task of its own."""
+        slots = asyncio.Semaphore(self._limits.deploy_concurrency)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                key = await self._to_deploy.get()
+                await slots.acquire()
+                model = self._inventory.model(key)
+                if model is None or model.state.terminal or self._drop_if_stopping(model):
+                    self._to_deploy.task_done()
+                    slots.release()
+                    continue
+                task = group.create_task(self._deploy(model), name=f"deploy {model.current}")
+                self._deploying[model.current] = task
+                task.add_done_callback(partial(self._no_longer_deploying, model.current))
+                task.add_done_callback(lambda _: slots.release())
+
+    def _no_longer_deploying(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
+        del self._deploying[attempt]
+        self._to_deploy.task_done()
+
+    def _drop_if_stopping(self, model: Model) -> bool:
+        run = self._inventory.run(model.key.run_key)
+        if run is None or not run.stopping:
+            return False
+        self._inventory.apply(
+            model.current,
+            Failed(NO_EXIT_CODE, Reason.STOPPED, "it was not started: its simulation was stopped before that"),
+        )
+        return True
+
+    async def _deploy(self, model: Model) -> None:
+        failed: Failed | None = None
+        try:
+            await self._backplane.deploy(model)
+        except DeployError as exc:
+            failed = Failed(NO_EXIT_CODE, exc.reason, str(exc))
+        except BackplaneError as exc:
+            failed = Failed(NO_EXIT_CODE, Reason.DEPLOY_FAILED, str(exc))
+        self._count_deployed("failed" if failed else "succeeded")
+        if failed:
+            self._inventory.apply(model.current, failed)
+            return
+        log.info(
+            "model.deployed",
+            simulation=model.key.simulation,
+            run=model.key.run,
+            model=model.key.model,
+            image=model.spec.image,
+            **({"attempt": model.attempt} if model.attempt > 1 else {}),
+        )
+        self._follow(model, timedelta(0))
+
+    def _follow(self, model: Model, age: timedelta) -> None:
+        """From now on a model that is missing is gone, and its time runs; `age` of it is over already."""
+        now = self._inventory.model(model.key)
+        if now is None or now.state.terminal or now.attempt != model.attempt:
+            return
+        self._deployed[model.current] = time.monotonic()
+        ready_timeout = model.spec.ready_timeout or self._limits.ready_timeout
+        if ready_timeout and not now.ready:
+            self._at(ready_timeout - age, _Due.READY, model.current)
+        if model.spec.max_runtime:
+            self._at(model.spec.max_runtime - age, _Due.RUNTIME, model.current)
+
+    # -- watching -------------------------------------------------------------------------------------------------
+
+    async def watch_models(self) -> None:
+        """Loop: what the backplane sees goes into the inventory; what it no longer lists is gone."""
+        async for seen in self._backplane.watch():
+            with self._step("watch-models"):
+                match seen:
+                    case Observation():
+                        self._observe(seen)
+                    case Listed():
+                        self._reconcile(seen)
+                    case _:
+                        assert_never(seen)
+
+    def _observe(self, seen: Observation) -> None:
+        if self._inventory.model(seen.attempt.key) is None:
+            self._strangers[seen.attempt] = seen
+        elif seen.end is not None:
+            self._inventory.apply(seen.attempt, seen.end)
+
+    def _reconcile(self, listed: Listed) -> None:
+        self._adopt_strangers()
+        for attempt, since in list(self._deployed.items()):
+            if since < listed.began and attempt not in listed.present:
+                self._inventory.apply(
+                    attempt, Failed(NO_EXIT_CODE, Reason.POD_DELETED, "it is gone, and nobody saw how it ended")
+                )
+        for run in list(self._inventory.runs()):
+            # A removal that did not take hold is asked for again, until a listing shows nothing that lives.
+            if run.removing_since and run.ended_at is None and run.key not in self._removing:
+                self._do(f"stop {run.key}", self._stop_run(run.key))
+        self._note_listing()
+        self.recovered.set()
+
+    def _adopt_strangers(self) -> None:
+        runs: dict[RunKey, dict[ModelKey, Observation]] = {}
+        for seen in self._strangers.values():
+            run = seen.attempt.key.run_key
+            if self._inventory.is_new(run):
+                newest = runs.setdefault(run, {})
+                known = newest.get(seen.attempt.key)
+                if known is None or known.attempt.number < seen.attempt.number:
+                    newest[seen.attempt.key] = seen
+        self._strangers.clear()
+        for run in sorted(runs):
+            self._adopt(run, runs[run].values())
+
+    def _adopt(self, run: RunKey, seen: Iterable[Observation]) -> None:
+        found: list[tuple[Model, End | None]] = []
+        marks: frozenset[Mark] = frozenset()
+        for observation in seen:
+            try:
+                recollection = observation.recall()
+            except BackplaneError as exc:
+                log.error("model.not_adopted", attempt=str(observation.attempt), why=str(exc))
+                continue
+            found.append((recollection.model, observation.end))
+            marks |= recollection.marks
+        if not found:
+            return
+        self._inventory.adopt(run, found, marks)
+        now = datetime.now(UTC)
+        for model, end in found:
+            if end is None:
+                self._follow(model, now - model.created_at)
+
+    # -- timing and removing --------------------------------------------------------------------------------------
+
+    async def sweep_expired(self) -> None:
+        """Loop: what has taken too long is given up, what was kept long enough is removed."""
+        while True:
+            self._timetable_changed.clear()
+            due = self._timetable.next
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
+                    await self._timetable_changed.wait()
+            except TimeoutError:
+                with self._step("sweep-expired"):
+                    for what, about in self._timetable.due(time.monotonic()):
+                        self._expire(what, about)
+
+    def _expire(self, what: _Due, about: Attempt | RunKey) -> None:
+        match what, about:
+            case _Due.READY, Attempt() as attempt:
+                model = self._inventory.model(attempt.key)
+                if model and model.current == attempt and model.state is State.CREATED:
+                    self._give_up(model, Reason.READY_TIMEOUT, "it did not announce ReadyForProcessing in time")
+            case _Due.RUNTIME, Attempt() as attempt:
+                model = self._inventory.model(attempt.key)
+                if model and model.current == attempt:
+                    self._give_up(model, Reason.RUNTIME_EXCEEDED, "it ran for longer than its maxRuntimeSeconds")
+            case _Due.GRACE, RunKey() as run:
+                self._inventory.begin_removal(run)
+                self._do(f"stop {run}", self._stop_run(run))
+            case _Due.RETENTION, RunKey() as run:
+                self._keep_or_remove(run)
+            case _:
+                raise AssertionError(f"{what} is not about {about}")
+
+    def _give_up(self, model: Model, reason: Reason, message: str) -> None:
+        self._inventory.apply(model.current, Failed(NO_EXIT_CODE, reason, message, model.started_at))
+
+    def _keep_or_remove(self, key: RunKey) -> None:
+        run = self._inventory.run(key)
+        if run is None or run.ended_at is None:
+            return
+        left = run.ended_at + run.request.keep_logs - datetime.now(UTC)
+        if left > timedelta(0):
+            self._at(min(left, timedelta(seconds=RETENTION_LOOK_SECONDS)), _Due.RETENTION, key)
+        else:
+            self._do(f"remove {key}", self._remove_run(key))
+
+    async def _stop_run(self, run: RunKey) -> None:
+        """Remove what lives of a run; how each of its models ended comes the usual way, through the watch."""
+        if run in self._removing:
+            return
+        self._removing.add(run)
+        try:
+            creates = [task for attempt, task in self._deploying.items() if attempt.key.run_key == run]
+            if creates:
+                await asyncio.wait(creates)
+            await self._persist("stop", run, lambda: self._backplane.stop_run(run))
+        finally:
+            self._removing.discard(run)
+
+    async def _remove_run(self, run: RunKey) -> None:
+        await self._settled(run)
+        await self._persist("remove", run, lambda: self._backplane.remove_run(run))
+        self._inventory.forget(run)
+
+    async def _bury(self, attempt: Attempt, *, again: bool) -> None:
+        await self._persist("remove", attempt, lambda: self._backplane.remove(attempt))
+        if again:
+            self._to_deploy.put_nowait(attempt.key)
+
+    async def _persist(self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]]) -> None:
+        """Do it until it is done: what the backplane cannot do now it can do later."""
+        pause = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                await call()
+            except BackplaneError as exc:
+                log.warning("backplane.retrying", act=act, about=str(about), why=str(exc), seconds=pause)
+                await asyncio.sleep(random.uniform(pause / 2, pause))
+                pause = min(2 * pause, RETRY_CAP_SECONDS)
+            else:
+                return
+
+    async def do_chores(self) -> None:
+        """Loop: removals and the like, each in a task of its own."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                name, chore = await self._chores.get()
+                group.create_task(chore, name=name)
+
+    def _do(self, name: str, chore: Coroutine[None, None, None]) -> None:
+        self._chores.put_nowait((name, chore))
+
+    def _at(self, delay: timedelta, what: _Due, about: Attempt | RunKey) -> None:
+        self._timetable.add(time.monotonic() + delay.total_seconds(), (what, about))
+        self._timetable_changed.set()

@@ -1,0 +1,95 @@
+"""Every topic that MSO takes part in, built and taken apart in one place (docs/protocol.md, *Topics*).
+
+Topics begin with `/`, so the first of their parts is empty.
+"""
+
+from dataclasses import dataclass
+
+from mso.model import ModelId, SimulationId, SimulatorName
+
+RESERVED_NAMES = frozenset({"model", "mso"})
+"""Names that a simulator cannot have: its topics would be those of another party."""
+ILLEGAL_IN_A_LEVEL = "/+#\0"
+
+
+class MalformedTopic(ValueError):
+    """No topic of those that MSO subscribes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployModels:
+    """A simulator asks for models."""
+
+    simulator: SimulatorName
+    simulation: SimulationId
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationDone:
+    """A simulator says that a simulation is over."""
+
+    simulator: SimulatorName
+    simulation: SimulationId
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyForProcessing:
+    """A model says that it has booted; not, whose it is."""
+
+    simulation: SimulationId
+    model: ModelId
+
+
+Address = DeployModels | SimulationDone | ReadyForProcessing
+
+
+def filters(simulators: tuple[SimulatorName, ...]) -> tuple[str, ...]:
+    """The exact filters to subscribe to: never `#`, for the simulation's own traffic must not come this way."""
+    return (
+        *(f"/lifecycle/{so}/mso/+/DeployModels" for so in simulators),
+        *(f"/lifecycle/{so}/mso/+/SimulationDone" for so in simulators),
+        "/lifecycle/model/mso/+/+/ReadyForProcessing",
+    )
+
+
+def parse(topic: str) -> Address:
+    """Raises MalformedTopic: wrong depth, an empty part, a message that nobody here knows."""
+    match topic.split("/"):
+        case ["", "lifecycle", "model", "mso", simulation, model, "ReadyForProcessing"] if simulation and model:
+            return ReadyForProcessing(SimulationId(simulation), ModelId(model))
+        case ["", "lifecycle", so, "mso", simulation, "DeployModels"] if _named(so) and simulation:
+            return DeployModels(SimulatorName(so), SimulationId(simulation))
+        case ["", "lifecycle", so, "mso", simulation, "SimulationDone"] if _named(so) and simulation:
+            return SimulationDone(SimulatorName(so), SimulationId(simulation))
+        case _:
+            raise MalformedTopic(topic)
+
+
+def _named(simulator: str) -> bool:
+    return bool(simulator) and simulator not in RESERVED_NAMES
+
+
+def is_legal_id(text: str) -> bool:
+    """Whether an id can be one level of a topic, and is no longer than any backplane can keep."""
+    return 0 < len(text) <= 256 and not any(character in text for character in ILLEGAL_IN_A_LEVEL)
+
+
+def models_ready(simulator: SimulatorName, simulation: SimulationId) -> str:
+    return f"/lifecycle/mso/{simulator}/{simulation}/ModelsReady"
+
+
+def model_has_terminated(simulator: SimulatorName, simulation: SimulationId, model: ModelId) -> str:
+    return f"/lifecycle/mso/{simulator}/{simulation}/{model}/ModelHasTerminated"
+
+
+def all_models_have_terminated(simulator: SimulatorName, simulation: SimulationId) -> str:
+    return f"/lifecycle/mso/{simulator}/{simulation}/AllModelsHaveTerminated"
+
+
+def deploy_models_rejected(simulator: SimulatorName, simulation: SimulationId) -> str:
+    return f"/lifecycle/mso/{simulator}/{simulation}/DeployModelsRejected"
+
+
+def status(simulator: SimulatorName) -> str:
+    """Retained: whether an MSO serves this simulator."""
+    return f"/healthcheck/mso/{simulator}/Status"
