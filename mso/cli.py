@@ -89,9 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = demo.add_mutually_exclusive_group()
-    what.add_argument("--models", metavar="N", help="N models that all succeed")
-    what.add_argument("--scenario", metavar="FILE", help="the scenario in this YAML file")
-    demo.add_argument("--run-seconds", metavar="S", help="how long every model works once it is ready")
+    what.add_argument("--models", type=_count, metavar="N", help="N models that all succeed")
+    what.add_argument("--scenario", type=Path, metavar="FILE", help="the scenario in this YAML file")
+    demo.add_argument("--run-seconds", type=_seconds, metavar="S", help="how long every model works once it is ready")
     demo.add_argument("--json", action="store_true", help="one JSON object as the last line, instead of the account")
     demo.set_defaults(run=_demo)
     return parser
@@ -121,19 +121,50 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from mso import demo
+    from fake_simulator.scenario import ScenarioError
+    from fake_simulator.scenario_file import parse
 
-    arguments = [
-        part
-        for option, value in (
-            ("--models", options.models),
-            ("--scenario", options.scenario),
-            ("--run-seconds", options.run_seconds),
-        )
-        if value is not None
-        for part in (option, value)
-    ]
-    return demo.run(demo.Options(tuple(arguments), json=options.json, log_level=os.environ.get("LOG_LEVEL") or "INFO"))
+    from mso import demo
+    from mso.broker.embedded import EmbeddedBrokerError
+
+    arguments: list[str] = []
+    if options.scenario:
+        try:
+            parse(options.scenario.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ScenarioError) as exc:
+            print(f"mso demo: {options.scenario} cannot be played:\n{exc}", file=sys.stderr)
+            return 2
+        arguments += ["--scenario", str(options.scenario)]
+    if options.models is not None:
+        arguments += ["--models", str(options.models)]
+    if options.run_seconds is not None:
+        arguments += ["--run-seconds", str(options.run_seconds)]
+    level = os.environ.get("LOG_LEVEL", "").upper()
+    if level not in config.LOG_LEVELS:
+        level = "INFO"
+    try:
+        return demo.run(demo.Options(tuple(arguments), json=options.json, log_level=level))
+    except EmbeddedBrokerError as exc:
+        print(f"mso demo: {exc}", file=sys.stderr)
+    except ExceptionGroup:
+        log.critical("demo.failed", exc_info=True)
+    return 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+    return seconds
 
 
 def _unusable(errors: Sequence[str]) -> int:

@@ -5,11 +5,13 @@ protobuf and processes are real. The orchestrator judges what it hears; its verd
 """
 
 import asyncio
+import io
 import json
 import os
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,12 +23,14 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from mso import logs
 from mso.broker.embedded import EmbeddedBroker
+from mso.changes import Change, ModelAdded, ModelChanged
 from mso.config import Config
 from mso.inventory import Inventory
-from mso.model import State
+from mso.model import Model, ModelKey, State
 from mso.service import Service
 
 IMAGE = "fake_model:0.0.1"
@@ -34,7 +38,9 @@ SIMULATOR = "fake-so"
 STOP_GRACE_SECONDS = 3.0
 CLEARING_UP_SECONDS = 20.0
 """How long the models of an ended demo may take to be gone."""
+REDRAW_SECONDS = 0.125
 
+_URGENCY = (State.FAILED, State.CREATED, State.RUNNING, State.SUCCEEDED)
 _STYLES = {State.CREATED: "yellow", State.RUNNING: "cyan", State.SUCCEEDED: "green", State.FAILED: "red"}
 
 
@@ -167,21 +173,70 @@ async def _cleared_up(inventory: Inventory) -> None:
 
 @asynccontextmanager
 async def _told(inventory: Inventory, console: Console, log_level: str) -> AsyncIterator[None]:
-    """The log, and on a terminal a live table of the models with it."""
+    """The log, and on a terminal a live table of the models below it."""
     if not console.is_terminal:
         logs.configure(log_level, "console")
         yield
         return
-    with Live(get_renderable=lambda: _table(inventory), console=console, refresh_per_second=8):
-        logs.configure(log_level, "console")  # on sys.stderr, where the live display has put itself in between
-        yield
+    board, page = _Board(console), _Page()
+    inventory.subscribe(board.observe)
+    with Live(get_renderable=board.table, console=console, auto_refresh=False) as live:
+        logs.configure(log_level, "console", page)
+        drawing = asyncio.create_task(_draw(live, page), name="draw")
+        try:
+            yield
+        finally:
+            drawing.cancel()
+            page.turn(live)
+            logs.configure(log_level, "console")
 
 
-def _table(inventory: Inventory) -> Table:
-    table = Table("model", "state", "since", "exit code", "reason", title="models", title_justify="left")
-    now = datetime.now(UTC)
-    for run in inventory.runs():
-        for model in run.models.values():
+class _Page(io.StringIO):
+    """The log since it was last drawn: to draw the table anew for each line of it would hold up the service."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def turn(self, live: Live) -> None:
+        """Show the lines above the table, and the table as it is now."""
+        if lines := self.getvalue():
+            self.seek(0)
+            self.truncate()
+            live.console.print(Text.from_ansi(lines), end="", soft_wrap=True)
+        live.refresh()
+
+
+async def _draw(live: Live, page: _Page) -> None:
+    while True:
+        page.turn(live)
+        await asyncio.sleep(REDRAW_SECONDS)
+
+
+class _Board:
+    """The models as they were last seen, also when they are removed: what is told last is how they ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._models: dict[ModelKey, Model] = {}
+
+    def observe(self, change: Change) -> None:
+        if isinstance(change, ModelAdded | ModelChanged):
+            self._models[change.model.key] = change.model
+
+    def table(self) -> Table:
+        """As many as fit, those first that somebody should look at."""
+        tally = Counter(model.state for model in self._models.values())
+        table = Table(
+            *("model", "state", "since", "exit code", "reason"),
+            caption=", ".join(f"{tally[state]} {state.value}" for state in State if tally[state]),
+            caption_justify="left",
+        )
+        shown = list(self._models.values())
+        room = max(4, self._console.height - 12)
+        if len(shown) > room:
+            shown = sorted(shown, key=lambda model: _URGENCY.index(model.state))[:room]
+        now = datetime.now(UTC)
+        for model in shown:
             table.add_row(
                 model.key.model,
                 f"[{_STYLES[model.state]}]{model.state.value}",
@@ -189,7 +244,7 @@ def _table(inventory: Inventory) -> Table:
                 "" if model.exit_code is None else str(model.exit_code),
                 str(model.reason or ""),
             )
-    return table
+        return table
 
 
 def _print(summary: dict[str, Any], console: Console) -> None:

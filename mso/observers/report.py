@@ -138,6 +138,7 @@ class Report:
             self._wake.set()
         else:
             self._reported(run)
+        self._to_mark.task_done()
 
     async def send(self) -> None:
         """Loop: hand over what may go, in order, and let it go on PUBACK."""
@@ -186,5 +187,6 @@ class Report:
                 pass
 
     async def emptied(self) -> None:
-        """Wait until nothing is waiting to be sent."""
+        """Wait until nothing is waiting to be sent, and what was sent is written down as such."""
         await self._empty.wait()
+        await self._to_mark.join()

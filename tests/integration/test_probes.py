@@ -1,0 +1,45 @@
+"""What a supervisor sees over HTTP."""
+
+import re
+
+from tests.mosquitto import Mosquitto
+from tests.peer import Peer, configuration, order
+from tests.service import MsoProcess
+
+
+def metric(text: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert found, f"{name} is not in\n{text}"
+    return float(found[1])
+
+
+def test_readiness_follows_the_broker_and_liveness_does_not(mosquitto: Mosquitto, mso: MsoProcess) -> None:
+    """Without a broker it is not ready, says why, and is still alive."""
+    assert mso.wait_for_probe("/readyz", 200) == '{"ok": true, "reasons": []}'
+    mosquitto.kill()
+    assert "the broker is not connected" in mso.wait_for_probe("/readyz", 503)
+    assert mso.probe("/livez") == (200, '{"ok": true, "reasons": []}')
+    mosquitto.start()
+    mso.wait_for_probe("/readyz", 200)
+
+
+def test_metrics_tell_what_happened(mso: MsoProcess, peer: Peer) -> None:
+    """Models by state, deploys, failures by reason, terminations, refusals, broker and listing."""
+    peer.deploy("waits", order(configuration("m", "waits")))
+    peer.deploy("ends", order(configuration("good", "ends:0"), configuration("bad", "none"), keep_logs_hours=1))
+    peer.wait_for_end("ends")
+    peer.deploy("empty", order())
+    peer.wait_for("empty", "DeployModelsRejected")
+    mso.wait_for_event("model.deployed", 2)
+    status, text = mso.probe("/metrics")
+    assert status == 200
+    assert metric(text, 'mso_models{state="created"}') == 1
+    assert metric(text, 'mso_models{state="succeeded"}') == 1
+    assert metric(text, 'mso_models{state="failed"}') == 1
+    assert metric(text, 'mso_deploys_total{outcome="succeeded"}') == 2
+    assert metric(text, 'mso_deploys_total{outcome="failed"}') == 1
+    assert metric(text, 'mso_model_failures_total{reason="ImagePullFailed"}') == 1
+    assert metric(text, "mso_terminations_sent_total") == 2
+    assert metric(text, 'mso_messages_refused_total{why="rejected"}') == 1
+    assert metric(text, "mso_broker_connected") == 1
+    assert 0 <= metric(text, "mso_last_listing_age_seconds") < 120

@@ -1,0 +1,168 @@
+"""MSO ends and comes back, in good order or not: its models live on and none of their ends is lost."""
+
+import os
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from tests.integration.test_simulations import ends, gate
+from tests.peer import Peer, configuration, order
+from tests.service import MsoProcess, wait_until
+
+
+def model_processes(mso: MsoProcess) -> set[int]:
+    """The process groups of the models that were started, by the notes of those who started them."""
+    return {int(path.read_text().split()[0]) for path in (mso.directory / "state").glob("local/*/*/*/*/started")}
+
+
+def open_gates(gates: dict[str, Path], codes: dict[str, int]) -> None:
+    for model, code in codes.items():
+        gates[model].write_text(f"{code}\n")
+
+
+def has_entries(directory: Path, count: int) -> bool:
+    return len(list(directory.iterdir())) >= count
+
+
+def test_models_live_on_through_a_kill_and_every_end_is_reported(mso: MsoProcess, peer: Peer, tmp_path: Path) -> None:
+    """kill -9: the same processes are adopted; what ended meanwhile, and what ends later, has its true exit code."""
+    gates = {f"m{number}": gate(tmp_path, f"m{number}") for number in range(20)}
+    peer.deploy("sim", order(*(configuration(model, "gated", GATE=str(path)) for model, path in gates.items())))
+    mso.wait_for_event("model.deployed", 20)
+    peer.ready("sim", *gates)
+    peer.wait_for("sim", "ModelsReady")
+    before = model_processes(mso)
+    mso.kill()
+    open_gates(gates, {f"m{number}": number for number in range(5)})
+    mso.start()
+    adopted = mso.wait_for_event("simulation.adopted")[0]
+    assert adopted["models"] == 20
+    assert model_processes(mso) == before
+    open_gates(gates, {f"m{number}": number for number in range(5, 20)})
+    heard = peer.wait_for_end("sim")
+    assert ends(heard) == {f"m{number}": (number > 0, number) for number in range(20)}
+    assert [message.name for message in heard].count("ModelsReady") == 1
+
+
+def test_models_ready_goes_out_after_a_kill_once_all_have_announced_themselves_again(
+    mso: MsoProcess, peer: Peer, tmp_path: Path
+) -> None:
+    """A run that was not ready is adopted as not ready, which is said aloud, and can still become ready, once."""
+    gates = {model: gate(tmp_path, model) for model in ("a", "b")}
+    peer.deploy("sim", order(*(configuration(model, "gated", GATE=str(path)) for model, path in gates.items())))
+    mso.wait_for_event("model.deployed", 2)
+    peer.ready("sim", "a")
+    mso.wait_for_event("model.state_changed", model="a")
+    mso.kill()
+    mso.start()
+    assert mso.wait_for_event("simulation.adopted", level="warning")
+    peer.ready("sim", "b", "a")
+    peer.wait_for("sim", "ModelsReady")
+    open_gates(gates, {"a": 0, "b": 0})
+    assert [message.name for message in peer.wait_for_end("sim")].count("ModelsReady") == 1
+
+
+def test_sigterm_ends_it_in_time_and_leaves_the_models_running(mso: MsoProcess, peer: Peer, tmp_path: Path) -> None:
+    """Exit status 0, the retained status says offline, and the models are followed again afterwards."""
+    path = gate(tmp_path, "m")
+    peer.deploy("sim", order(configuration("m", "gated", GATE=str(path))))
+    mso.wait_for_event("model.deployed")
+    (process,) = model_processes(mso)
+    assert mso.stop() == 0
+    assert psutil.pid_exists(process)
+    mso.start()
+    path.write_text("9\n")
+    assert ends(peer.wait_for_end("sim")) == {"m": (1, 9)}
+
+
+def test_sigterm_in_the_middle_of_a_deployment_says_what_is_left_undone(mso: MsoProcess, peer: Peer) -> None:
+    """It ends in time; what it could not deploy by then it names, and the same order brings the rest."""
+    request = order(*(configuration(f"m{number}", "gone-soon") for number in range(500)))
+    peer.deploy("sim", request)
+    mso.wait_for_event("model.deployed")
+    began = time.monotonic()
+    assert mso.stop() == 0
+    assert time.monotonic() - began < 10
+    undone = sum(event["waiting_to_be_deployed"] for event in mso.events("service.left_undone"))
+    assert len(mso.events("model.deployed")) == 500 - undone
+    mso.start()
+    peer.deploy("sim", request)
+    assert len(ends(peer.wait_for_end("sim"))) == 500
+
+
+def test_what_was_being_stopped_is_stopped_after_a_kill(mso: MsoProcess, peer: Peer) -> None:
+    """SimulationDone was acknowledged, so it is not said again: the run remembers it."""
+    peer.deploy("sim", order(configuration("m", "waits"), version=2))
+    mso.wait_for_event("model.deployed")
+    peer.done("sim")
+    mso.wait_for_event("simulation.stopping")
+    mso.kill()
+    mso.start()
+    heard = peer.wait_for_end("sim")
+    assert [message.end.reason for message in heard if message.model] == ["Stopped"]
+
+
+def test_ends_that_were_reported_are_not_reported_again_after_a_restart(mso: MsoProcess, peer: Peer) -> None:
+    """A finished run that is kept for its logs is known to be told, and its next run is the next run."""
+    request = order(configuration("m", "ends:code", CODE="2"), keep_logs_hours=1)
+    peer.deploy("sim", request)
+    peer.wait_for_end("sim")
+    assert mso.stop() == 0
+    mso.start()
+    peer.deploy("sim", request)
+    peer.wait_for_end("sim", runs=2)
+    assert peer.names("sim") == ["ModelHasTerminated", "AllModelsHaveTerminated"] * 2
+    assert [event["run"] for event in mso.events("simulation.added")] == [1, 2]
+
+
+def test_logs_are_kept_as_long_as_was_asked_for_also_over_a_restart(mso: MsoProcess, peer: Peer) -> None:
+    """keepLogsHours counts from the end of the run: what is kept stays, and goes when its time has come."""
+    peer.deploy("kept", order(configuration("m", "ends:0"), keep_logs_hours=1))
+    peer.deploy("brief", order(configuration("m", "ends:0"), keep_logs_hours=2 / 3600))
+    peer.wait_for_end("kept")
+    peer.wait_for_end("brief")
+    mso.kill()
+    mso.start()
+    mso.wait_for_event("model.removed", simulation="brief")
+    assert mso.events("model.removed", simulation="kept") == []
+    assert len(list((mso.directory / "state" / "local").rglob("output.log"))) == 1
+
+
+def test_kills_at_any_instant_start_no_model_twice_and_lose_no_end(mso: MsoProcess, peer: Peer, tmp_path: Path) -> None:
+    """Six kills in the middle of it, with the order repeated as a broker or an impatient sender may repeat it."""
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    gates = {f"m{number}": gate(tmp_path, f"m{number}") for number in range(60)}
+    request = order(
+        *(
+            configuration(model, "notes-start", NOTE=str(starts / model), GATE=str(path))
+            for model, path in gates.items()
+        )
+    )
+    for wanted in (3, 10, 20, 30, 45, 59):
+        sender = threading.Thread(target=peer.deploy, args=("sim", request))
+        sender.start()
+        wait_until(partial(has_entries, starts, wanted))
+        mso.kill()
+        sender.join()
+        mso.start()
+    peer.deploy("sim", request)
+    wait_until(partial(has_entries, starts, 60))
+    open_gates(gates, {f"m{number}": number for number in range(60)})
+    assert ends(peer.wait_for_end("sim")) == {f"m{number}": (number > 0, number) for number in range(60)}
+    assert {path.name: path.read_text() for path in starts.iterdir()} == dict.fromkeys(gates, "started\n")
+
+
+def test_a_second_service_with_the_same_state_is_refused_and_says_who_holds_it(mso: MsoProcess) -> None:
+    """One at a time: the second ends with status 1 and names the first."""
+    first = mso.pid
+    second = mso.process
+    mso.start(wait=False)
+    assert mso.process
+    assert mso.process.wait(30) == 1
+    assert str(first) in mso.events("service.cannot_start")[0]["why"]
+    mso.process = second
+    os.kill(first, 0)
