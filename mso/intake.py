@@ -4,15 +4,18 @@ A message is the only thing that may fail alone. No payload and no value of one 
 the passwords of broker and database.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 
 import structlog
 
 from mso.aside import Aside
+from mso.backplane import BackplaneError
 from mso.broker import Broker, Message
 from mso.inventory import Inventory, Rejected
 from mso.model import Capabilities, Mark, Ready, RunKey, SimulationId, SimulatorName
+from mso.patience import pauses
 from mso.protocol import lifecycle, topics
 
 log = structlog.get_logger()
@@ -54,21 +57,38 @@ class Intake:
         self._mark = mark
         self._count_refused = refused
         self._step = step
+        self.trouble = ""
+        """What keeps messages from being taken; empty when nothing does."""
 
     async def take_orders(self, broker: Broker, recovered: Callable[[], Awaitable[object]]) -> None:
         """Loop. Nothing is taken before it is known what runs: nobody is told too early that a run is unknown."""
         await recovered()
         async for message in broker.messages():
-            with self._step("take-orders"):
-                await self.handle(message)
+            for pause in pauses():
+                try:
+                    with self._step("take-orders"):
+                        await self.handle(message)
+                except BackplaneError as exc:
+                    self.trouble = f"a message waits to be written down: {exc}"
+                    log.warning("message.waiting", topic=message.topic, why=str(exc), seconds=round(pause, 1))
+                    await asyncio.sleep(pause)
+                else:
+                    self.trouble = ""
+                    break
 
     async def handle(self, message: Message) -> None:
-        """Act on one message and acknowledge it; only a cancellation leaves it to be delivered again."""
+        """Act on one message and acknowledge it.
+
+        Raises BackplaneError where something cannot be written down now: then it is not acknowledged, and to be tried
+        again.
+        """
         try:
             await self._take(message)
         except _Refused as refused:
             self._count_refused(refused.kind)
             log.warning("message.refused", topic=message.topic, bytes=len(message.payload), why=str(refused))
+        except BackplaneError:
+            raise
         except Exception:
             self._count_refused("handler_raised")
             kept = await self._aside.keep(message.topic, message.payload)

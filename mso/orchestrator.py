@@ -5,7 +5,6 @@ an order is acknowledged when the inventory has it, a deployment is a task of it
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
@@ -32,12 +31,11 @@ from mso.model import (
     RunKey,
     State,
 )
+from mso.patience import pauses
 from mso.timetable import Timetable
 
 log = structlog.get_logger()
 
-RETRY_FIRST_SECONDS = 0.5
-RETRY_CAP_SECONDS = 30.0
 RETENTION_LOOK_SECONDS = 3600.0
 """Retention goes by the calendar, so it is looked at again at least this often, should the clock be set."""
 
@@ -351,14 +349,12 @@ class Orchestrator:
 
     async def _persist(self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]]) -> None:
         """Do it until it is done: what the backplane cannot do now it can do later."""
-        pause = RETRY_FIRST_SECONDS
-        while True:
+        for pause in pauses():
             try:
                 await call()
             except BackplaneError as exc:
-                log.warning("backplane.retrying", act=act, about=str(about), why=str(exc), seconds=pause)
-                await asyncio.sleep(random.uniform(pause / 2, pause))
-                pause = min(2 * pause, RETRY_CAP_SECONDS)
+                log.warning("backplane.retrying", act=act, about=str(about), why=str(exc), seconds=round(pause, 1))
+                await asyncio.sleep(pause)
             else:
                 return
 

@@ -83,7 +83,7 @@ class Service:
             Aside(config.state_dir / "aside"),
             max_message_bytes=config.max_message_bytes,
             reject=self._report.reject,
-            mark=self._orchestrator.mark,
+            mark=self._backplane.mark,
             refused=self._metrics.refused,
             step=self._pulse.step,
         )
@@ -156,6 +156,8 @@ class Service:
             wrong.append("the broker is not connected")
         if not self._orchestrator.recovered.is_set():
             wrong.append("what runs has not been listed yet")
+        if self._intake.trouble:
+            wrong.append(self._intake.trouble)
         return tuple(wrong)
 
 

@@ -1,0 +1,66 @@
+"""A model as text and back."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mso.backplane.attempts import directory_name
+from mso.backplane.recollection import UnreadableModelError, decode, encode
+from mso.model import Model, ModelId, ModelKey, ModelSpec, Request, SimulationId, SimulatorName
+
+SPANS = st.timedeltas(timedelta(0), timedelta(days=365_000))
+TIMES = st.datetimes(timezones=st.sampled_from((UTC, timezone(timedelta(hours=2)))))
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    """Any model that was asked for and has not yet begun."""
+    spec = draw(st.builds(ModelSpec, ready_timeout=st.none() | SPANS, max_runtime=st.none() | SPANS))
+    key = ModelKey(SimulationId(draw(st.text())), draw(st.integers(1)), spec.model)
+    request = draw(st.builds(Request, simulation=st.just(key.simulation), keep_logs=SPANS))
+    return Model(key, spec, request, draw(TIMES), draw(TIMES), attempt=draw(st.integers(1)))
+
+
+@given(models())
+def test_a_model_comes_back_as_it_was(model: Model) -> None:
+    """Every field of request and specification survives, and so does the digest."""
+    recalled = decode(encode(model))
+    assert recalled == model
+    assert recalled.spec.digest == model.spec.digest
+
+
+def a_text() -> str:
+    now = datetime.now(UTC)
+    key = ModelKey(SimulationId("sim"), 1, ModelId("model"))
+    return encode(Model(key, ModelSpec(key.model, "image"), Request(SimulatorName("so"), key.simulation), now, now))
+
+
+def test_another_format_is_refused_by_name() -> None:
+    """What a later release wrote is never half understood."""
+    with pytest.raises(UnreadableModelError, match="format 2: this release reads 1"):
+        decode(a_text().replace('"format": 1', '"format": 2'))
+
+
+@pytest.mark.parametrize(
+    "text", ("", "{}", "[]", "null", "1", '{"format": 1}', a_text()[:-2], a_text().replace("run", "x"))
+)
+def test_a_damaged_text_is_refused(text: str) -> None:
+    """A text that was cut off, or is something else, is an UnreadableModelError and nothing else."""
+    with pytest.raises(UnreadableModelError):
+        decode(text)
+
+
+@given(st.lists(st.text(max_size=256), unique=True, min_size=2))
+def test_directory_names_are_legal_and_unique_for_any_ids(ids: list[str]) -> None:
+    """Short, ASCII, lower case: the same on every file system, those that ignore case included (fault D2)."""
+    names = [directory_name(one) for one in ids]
+    assert len(set(names)) == len(ids)
+    for name in names:
+        assert 0 < len(name) <= 50
+        assert all(
+            character.isascii() and (character.isdigit() or character.islower() or character == "-")
+            for character in name
+        )
+        assert not name.startswith("-")
