@@ -1,9 +1,10 @@
 """How fast and how heavy is `mso run` on the local backplane? Each figure stands beside a yardstick of the same run.
 
 - *deploy*: from DeployModels to the last model started; yardstick: the same commands by a bare loop of Popen.
-- *end to wire*: from the moment that a model is told to end to its ModelHasTerminated at a subscriber, while the others
-  live (one after the other), and when all end at once; yardstick: the end of a bare child seen through a pidfd, plus
-  one QoS 1 message through the same broker.
+- *end to wire*: from the end of a model (its exit code is on disk) to its ModelHasTerminated at a subscriber, while the
+  others live (one after the other), and when all end at once; *told to wire* begins when the model is told to end, so
+  it holds what the machine needs to end a process. Yardstick of both: the end of a bare child seen through a pidfd,
+  plus one QoS 1 message through the same broker.
 - *idle*: CPU and memory with no model, and with all of them living.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from mso.backplane.attempts import AttemptFiles
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.service import IMAGES, MsoProcess
@@ -36,7 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mso-bench-")))
-        mosquitto = stack.enter_context(Mosquitto(directory / "mosquitto"))
+        # One that saves every change takes some 200 messages a second: it would be what is measured.
+        mosquitto = stack.enter_context(Mosquitto(directory / "mosquitto", persistence=False))
         mso = stack.enter_context(MsoProcess(mosquitto, directory / "mso"))
         peer = stack.enter_context(Peer(mosquitto))
         measure(options.models, options.idle_seconds, directory, mso, peer)
@@ -58,15 +61,13 @@ def measure(count: int, idle_seconds: float, directory: Path, mso: MsoProcess, p
     yardstick = [end + trip for end, trip in zip(ends, trips, strict=True)]
     report_spread("yardstick: end of a bare child + one message", yardstick)
     told = {model: open_gate(path) for model, path in paced(gates)}
-    heard = {message.model: message.at for message in peer.wait_for_end("one-by-one") if message.model}
-    report_spread("end to wire, one after the other", [heard[model] - told[model] for model in told], yardstick)
+    report_ends("one-by-one", "one after the other", told, mso, peer, yardstick)
 
     gates = make_gates(directory, "all-at-once", count)
     deploy(peer, mso, "all-at-once", gates)
     told = {model: open_gate(path) for model, path in gates.items()}
-    heard = {message.model: message.at for message in peer.wait_for_end("all-at-once") if message.model}
-    report_spread("end to wire, all at once", [heard[model] - told[model] for model in told], yardstick)
-    report("all at once: first told to last heard", max(heard.values()) - min(told.values()), "s")
+    last = report_ends("all-at-once", "all at once", told, mso, peer, yardstick)
+    report("all at once: first told to last heard", last - min(told.values()), "s")
     report("memory after both", process.memory_info().rss / 2**20, "MiB resident")
 
 
@@ -84,11 +85,34 @@ def deploy(peer: Peer, mso: MsoProcess, simulation: str, gates: dict[str, Path])
     """Seconds from the request to the last model started, by the time stamps of the log; then all are ready."""
     before = len(mso.events("model.deployed"))
     began = time.time()
-    peer.deploy(simulation, order(*(configuration(model, "gated", GATE=str(path)) for model, path in gates.items())))
+    models = [configuration(model, "gated", GATE=str(path)) for model, path in gates.items()]
+    peer.deploy(simulation, order(*models, keep_logs_hours=1))
     events = mso.wait_for_event("model.deployed", before + len(gates))
     peer.ready(simulation, *gates)
     peer.wait_for(simulation, "ModelsReady")
     return max(datetime.fromisoformat(event["timestamp"]).timestamp() for event in events) - began
+
+
+def report_ends(
+    simulation: str, how: str, told: dict[str, float], mso: MsoProcess, peer: Peer, yardstick: list[float]
+) -> float:
+    """When the last end was heard (time.monotonic())."""
+    heard = {message.model: message.at for message in peer.wait_for_end(simulation) if message.model}
+    ended = ends_on_disk(mso, simulation)
+    report_spread(f"end to wire, {how}", [heard[model] - ended[model] for model in told], yardstick)
+    report_spread(f"told to wire, {how}", [heard[model] - told[model] for model in told], yardstick)
+    return max(heard.values())
+
+
+def ends_on_disk(mso: MsoProcess, simulation: str) -> dict[str, float]:
+    """When the exit code of each model was written (as time.monotonic()), as exactly as the file system dates it."""
+    offset = time.time() - time.monotonic()
+    ended = {}
+    for record in (mso.directory / "state" / "local").glob("*/*/*/*/model.json"):
+        key = AttemptFiles(record.parent).model().key
+        if key.simulation == simulation:
+            ended[key.model] = (record.parent / "exit").stat().st_mtime - offset
+    return ended
 
 
 def bare_start(gates: dict[str, Path]) -> float:
