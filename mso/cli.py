@@ -12,7 +12,7 @@ import structlog
 
 from mso import __version__, config, logs
 from mso.backplane import BackplaneError
-from mso.backplane.images import ImagesError
+from mso.backplane.images import ImagesError, LocalImages
 
 log = structlog.get_logger()
 
@@ -37,6 +37,10 @@ SIGTERM and SIGINT end the service; models are left running, and are followed ag
 exit status: 0 ended as asked, 1 something failed, 2 the configuration cannot be used
 """
 
+
+DEMO_DESCRIPTION = """\
+Play a simulation on this machine alone: an embedded broker, the service, a fake simulation orchestrator, and fake
+models as processes. Without options: four models, two of which crash."""
 
 DEMO_EXAMPLES = """\
 examples:
@@ -77,14 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=RUN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="instead of ./.env")
+    run.add_argument("--env-file", type=Path, metavar="FILE", help="instead of ./.env")
     run.add_argument("--check", action="store_true", help="check the configuration, print it, and exit")
     run.set_defaults(run=_run)
     demo = commands.add_parser(
         "demo",
         help="play a simulation on this machine",
-        description="Play a simulation on this machine alone: an embedded broker, the service, a fake simulation "
-        "orchestrator, and fake models as processes. Without options: four models, two of which crash.",
+        description=DEMO_DESCRIPTION,
         epilog=DEMO_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -98,10 +101,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.env_file and not options.env_file.exists():
+        return _unusable([f"--env-file: there is no file {str(options.env_file)!r}"])
     try:
-        configuration = config.load(os.environ, options.env_file)
+        configuration = config.load(os.environ, options.env_file or Path(".env"))
+        if options.check and configuration.local_images:
+            LocalImages.load(configuration.local_images)
     except config.ConfigError as exc:
         return _unusable(exc.errors)
+    except ImagesError as exc:
+        return _unusable(str(exc).splitlines())
     if options.check:
         for variable, value in configuration.shown().items():
             print(f"{variable}={value}")

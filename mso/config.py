@@ -73,10 +73,10 @@ def _plain(value: object) -> object:
 def load(environment: Mapping[str, str], dotenv: Path | None = None) -> Config:
     """The configuration from a process's environment and, below it, a `.env` file if there is one.
 
-    Raises ConfigError.
+    A value is what stands there: nothing in it is expanded. Raises ConfigError.
     """
-    from_file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
-    values = {name: value.strip() for name, value in {**from_file, **_set_in(environment)}.items() if value}
+    from_file = dotenv_values(dotenv, interpolate=False) if dotenv and dotenv.exists() else {}
+    values = {name: value for name, value in {**from_file, **_set_in(environment)}.items() if value and value.strip()}
     return _Reading(values).config()
 
 
@@ -89,7 +89,8 @@ class _Reading:
     """One pass over the variables that collects all that is wrong with them."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = values
+        self.password = values.get("MQTT_PASSWORD", "")  # blanks may be part of it
+        self.values = {name: value.strip() for name, value in values.items()}
         self.errors: list[str] = []
 
     def config(self) -> Config:
@@ -98,7 +99,7 @@ class _Reading:
             mqtt_host=self.values.get("MQTT_HOST", "localhost"),
             mqtt_port=self.whole("MQTT_PORT", 1883, 1, 65535),
             mqtt_username=self.values.get("MQTT_USERNAME", ""),
-            mqtt_password=self.values.get("MQTT_PASSWORD", ""),
+            mqtt_password=self.password,
             mqtt_tls_ca_file=self.file("MQTT_TLS_CA_FILE"),
             mqtt_tls_cert_file=self.file("MQTT_TLS_CERT_FILE"),
             mqtt_tls_key_file=self.file("MQTT_TLS_KEY_FILE"),

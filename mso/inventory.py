@@ -265,16 +265,18 @@ class Inventory:
         simulation.request_ids |= run.request_ids
         living = sum(end is None for _, end in found)
         self._pending.append(SimulationAdopted(key, run.request, len(found), living, marks))
-        ends = [(model.key, end) for model, end in found if end is not None]
         if Mark.REPORTED in marks:
-            for model_key, end in ends:
-                run.put(_after(run.models[model_key.model], end, self._now()))
+            # Whatever still lives of it was given up, and told as such.
+            given_up = Failed(NO_EXIT_CODE, Reason.STOPPED, "it was reported before the service ended")
+            for model, end in found:
+                run.put(_after(run.models[model.key.model], end or given_up, self._now()))
             run.ended_at = self._last_end(run)
         else:
-            for model_key, end in ends:
-                self._apply(run, run.models[model_key.model], end)
             if Mark.STOPPING in marks:
                 self._stop(run, "it was being stopped when the service ended")
+            for model, end in found:
+                if end is not None:
+                    self._apply(run, run.models[model.key.model], end)
         self._conclude(run)
         self._tell()
 

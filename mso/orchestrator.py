@@ -134,7 +134,7 @@ class Orchestrator:
 
     async def mark(self, run: RunKey, mark: Mark) -> None:
         """Write a mark on a run, for as long as that takes."""
-        await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark))
+        await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark), loop="mark-runs")
 
     @property
     def undeployed(self) -> int:
@@ -181,7 +181,8 @@ class Orchestrator:
     async def _deploy(self, model: Model) -> None:
         failed: Failed | None = None
         try:
-            await self._backplane.deploy(model)
+            with self._step("deploy-models"):
+                await self._backplane.deploy(model)
         except DeployError as exc:
             failed = Failed(NO_EXIT_CODE, exc.reason, str(exc))
         except BackplaneError as exc:
@@ -347,11 +348,14 @@ class Orchestrator:
         if again:
             self._to_deploy.put_nowait(attempt.key)
 
-    async def _persist(self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]]) -> None:
+    async def _persist(
+        self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]], *, loop: str = "do-chores"
+    ) -> None:
         """Do it until it is done: what the backplane cannot do now it can do later."""
         for pause in pauses():
             try:
-                await call()
+                with self._step(loop):
+                    await call()
             except BackplaneError as exc:
                 log.warning("backplane.retrying", act=act, about=str(about), why=str(exc), seconds=round(pause, 1))
                 await asyncio.sleep(pause)

@@ -9,21 +9,22 @@ STALLED_AFTER_SECONDS = 60.0
 
 
 class Pulse:
-    """Steps that are under way, by loop."""
+    """Steps that are under way, by loop; a loop may be at several at once."""
 
     def __init__(self) -> None:
-        self._since: dict[str, float] = {}
+        self._steps: dict[object, tuple[str, float]] = {}
 
     @contextmanager
     def step(self, loop: str) -> Iterator[None]:
         """One turn of a loop, from the moment there was work to do."""
-        self._since[loop] = time.monotonic()
+        this = object()
+        self._steps[this] = (loop, time.monotonic())
         try:
             yield
         finally:
-            del self._since[loop]
+            del self._steps[this]
 
     def stalled(self, limit: float = STALLED_AFTER_SECONDS) -> tuple[str, ...]:
-        """The loops that have been at one step for longer than `limit` seconds."""
+        """The loops that have been at one step for longer than `limit` seconds, each once."""
         now = time.monotonic()
-        return tuple(loop for loop, since in self._since.items() if now - since > limit)
+        return tuple(dict.fromkeys(loop for loop, since in self._steps.values() if now - since > limit))

@@ -70,11 +70,15 @@ class Service:
             self._broker,
             self._outbox,
             self._metrics,
+            step=self._pulse.step,
             mark=self._orchestrator.mark,
             reported=self._orchestrator.reported,
         )
         self._post_mortem = PostMortem(
-            self._backplane, release=self._report.release, examined=self._orchestrator.examined
+            self._backplane,
+            step=self._pulse.step,
+            release=self._report.release,
+            examined=self._orchestrator.examined,
         )
         self._intake = Intake(
             self._inventory,

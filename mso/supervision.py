@@ -45,7 +45,10 @@ async def surface(
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as exc:
+            raise OSError(exc.errno, f"cannot listen on port {port}: choose another MSO_HTTP_PORT, or 0") from exc
         chosen: int = runner.addresses[0][1]
         log.info("http.listening", port=chosen)
         yield chosen

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -27,10 +28,12 @@ class PostMortem:
         self,
         backplane: Backplane,
         *,
+        step: Callable[[str], AbstractContextManager[None]],
         release: Callable[[ModelKey, tuple[str, ...]], None],
         examined: Callable[[Attempt, Failed], None],
     ) -> None:
         self._backplane = backplane
+        self._step = step
         self._release = release
         self._examined = examined
         self._queue: asyncio.Queue[tuple[Attempt, Failed, bool]] = asyncio.Queue()
@@ -71,7 +74,8 @@ class PostMortem:
         no_log = ""
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS), self._slots:
-                lines = await self._backplane.tail(attempt, LINES)
+                with self._step("post-mortem"):
+                    lines = await self._backplane.tail(attempt, LINES)
         except BackplaneError as exc:
             no_log = str(exc)
         except TimeoutError:

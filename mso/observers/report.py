@@ -6,6 +6,7 @@ again: a second one does more harm than none (docs/protocol.md, *What peers in t
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import structlog
@@ -33,12 +34,14 @@ class Report:
         outbox: Outbox,
         metrics: Metrics,
         *,
+        step: Callable[[str], AbstractContextManager[None]],
         mark: Callable[[RunKey, Mark], Awaitable[None]],
         reported: Callable[[RunKey], None],
     ) -> None:
         self._broker = broker
         self._outbox = outbox
         self._metrics = metrics
+        self._step = step
         self._mark = mark
         self._reported = reported
         self._held: dict[ModelKey, tuple[int, Model]] = {}
@@ -145,16 +148,20 @@ class Report:
         while True:
             await self._broker.connected()
             self._wake.clear()
-            while self._in_flight < WINDOW and (row := self._outbox.take()):
-                try:
-                    acknowledged = self._broker.publish(row.topic, row.payload)
-                except ConnectionLost:
-                    self._outbox.lost(row)
-                    self._wake.set()
-                    break
-                self._in_flight += 1
-                acknowledged.add_done_callback(partial(self._settle, row))
+            with self._step("send"):
+                self._send_what_may_go()
             await self._wake.wait()
+
+    def _send_what_may_go(self) -> None:
+        while self._in_flight < WINDOW and (row := self._outbox.take()):
+            try:
+                acknowledged = self._broker.publish(row.topic, row.payload)
+            except ConnectionLost:
+                self._outbox.lost(row)
+                self._wake.set()
+                return
+            self._in_flight += 1
+            acknowledged.add_done_callback(partial(self._settle, row))
 
     def _settle(self, row: Row, acknowledged: asyncio.Future[None]) -> None:
         self._in_flight -= 1
