@@ -1,0 +1,111 @@
+"""What is typed, and what comes back."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mso import __version__
+
+
+def mso(*arguments: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run it with nothing in its environment but the PATH and these."""
+    return subprocess.run(
+        [sys.executable, "-m", "mso", *arguments],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> str:
+    path = tmp_path / "images.json"
+    path.write_text(json.dumps({"a:1": ["sleep", "5"]}))
+    return str(path)
+
+
+def test_without_a_command_it_explains_itself(tmp_path: Path) -> None:
+    """Status 2, and the help with its examples."""
+    told = mso(directory=tmp_path)
+    assert told.returncode == 2
+    assert "examples:" in told.stdout
+
+
+@pytest.mark.parametrize("command", ((), ("run",), ("demo",)))
+def test_help_has_examples(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Every command shows how it is used."""
+    told = mso(*command, "--help", directory=tmp_path)
+    assert told.returncode == 0
+    assert "example" in told.stdout
+    assert max(len(line) for line in told.stdout.splitlines()) <= 120
+
+
+def test_it_knows_its_version(tmp_path: Path) -> None:
+    """The version is that of the package."""
+    assert mso("--version", directory=tmp_path).stdout == f"mso {__version__}\n"
+
+
+def test_one_error_lists_everything_that_is_wrong(tmp_path: Path) -> None:
+    """Status 2, a line for each mistake, no traceback, and no secret."""
+    told = mso(
+        "run",
+        directory=tmp_path,
+        SIMULATOR_NAME="a,,b c",
+        MQTT_PORT="many",
+        MQTT_PASSWORD="not-to-be-seen",
+        MSO_BACKPLANE="local",
+        MSO_LOCAL_IMAGES="/no/such/file",
+        MSO_STOP_GRACE_SECONDS="nan",
+        LOG_LEVEL="loud",
+    )
+    assert told.returncode == 2
+    lines = [line for line in told.stderr.splitlines() if line.startswith("  - ")]
+    for variable in ("SIMULATOR_NAME", "MQTT_PORT", "MQTT_PASSWORD", "MSO_LOCAL_IMAGES", "MSO_STOP_GRACE", "LOG_LEVEL"):
+        assert any(variable in line for line in lines), told.stderr
+    assert "not-to-be-seen" not in told.stderr + told.stdout
+    assert "Traceback" not in told.stderr
+
+
+def test_check_prints_what_is_in_force_and_starts_nothing(tmp_path: Path, images: str) -> None:
+    """The effective configuration from .env and environment, secrets hidden."""
+    (tmp_path / ".env").write_text(
+        "SIMULATOR_NAME=from-file\nMQTT_USERNAME=me\nMQTT_PASSWORD='a ${secret} '\nMQTT_HOST=\n"
+    )
+    told = mso("run", "--check", directory=tmp_path, MSO_BACKPLANE="local", MSO_LOCAL_IMAGES=images, MQTT_HOST="there")
+    assert told.returncode == 0, told.stderr
+    assert "SIMULATOR_NAME=from-file" in told.stdout
+    assert "MQTT_HOST=there" in told.stdout
+    assert "MQTT_PASSWORD=****" in told.stdout
+    assert "secret" not in told.stdout
+    assert not (tmp_path / ".mso").exists()
+
+
+def test_check_reads_the_file_of_images(tmp_path: Path) -> None:
+    """A mistake in it is found without starting anything."""
+    (tmp_path / "images.yaml").write_text("a: [no-such-program-anywhere]\n")
+    told = mso(
+        "run", "--check", directory=tmp_path, SIMULATOR_NAME="so", MSO_BACKPLANE="local", MSO_LOCAL_IMAGES="images.yaml"
+    )
+    assert told.returncode == 2
+    assert "no-such-program-anywhere" in told.stderr
+
+
+def test_an_env_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """Who names a file means it."""
+    told = mso("run", "--env-file", "nowhere", directory=tmp_path)
+    assert told.returncode == 2
+    assert "nowhere" in told.stderr
+
+
+def test_the_kubernetes_backplane_is_not_pretended(tmp_path: Path) -> None:
+    """The default of a later release says what to set today."""
+    told = mso("run", directory=tmp_path, SIMULATOR_NAME="so")
+    assert told.returncode == 2
+    assert "MSO_BACKPLANE=local" in told.stderr
