@@ -22,15 +22,16 @@ class Aside:
         return await asyncio.to_thread(self._keep, topic, payload)
 
     def _keep(self, topic: str, payload: bytes) -> str:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        path = self._folder / f"{stamp}-{hashlib.sha256(topic.encode(errors='replace')).hexdigest()[:8]}"
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        name = f"{stamp}-{hashlib.sha256(topic.encode(errors='replace')).hexdigest()[:8]}"
+        kept = self._folder / f"{name}.payload"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.with_suffix(".topic").write_text(topic + "\n", errors="replace")
-            path.with_suffix(".payload").touch(mode=0o600)
-            path.with_suffix(".payload").write_bytes(payload)
+            for path, content in ((kept.with_suffix(".topic"), f"{topic}\n".encode(errors="replace")), (kept, payload)):
+                path.touch(mode=0o600)
+                path.write_bytes(content)
             for old in sorted(self._folder.iterdir())[: -2 * KEPT]:
                 old.unlink()
         except OSError as exc:
             return f"not kept: {exc.strerror}"
-        return str(path.with_suffix(".payload"))
+        return str(kept)

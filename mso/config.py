@@ -6,6 +6,7 @@ An empty value means unset. The environment wins over `.env`. Nothing else in th
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,9 +76,17 @@ def load(environment: Mapping[str, str], dotenv: Path | None = None) -> Config:
 
     A value is what stands there: nothing in it is expanded. Raises ConfigError.
     """
-    from_file = dotenv_values(dotenv, interpolate=False) if dotenv and dotenv.exists() else {}
+    from_file = _read(dotenv) if dotenv and dotenv.exists() else {}
     values = {name: value for name, value in {**from_file, **_set_in(environment)}.items() if value and value.strip()}
     return _Reading(values).config()
+
+
+def _read(dotenv: Path) -> dict[str, str | None]:
+    try:
+        text = dotenv.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError([f"{dotenv} cannot be read: {exc}"]) from exc
+    return dotenv_values(stream=StringIO(text), interpolate=False)
 
 
 def _set_in(environment: Mapping[str, str]) -> dict[str, str]:
@@ -106,7 +115,7 @@ class _Reading:
             mqtt_client_id=self.client_id(),
             backplane=self.choice("MSO_BACKPLANE", BACKPLANES, "kubernetes", str.lower),
             local_images=self.file("MSO_LOCAL_IMAGES"),
-            state_dir=Path(self.values.get("MSO_STATE_DIR", ".mso")).expanduser(),
+            state_dir=self.path("MSO_STATE_DIR") or Path(".mso"),
             http_port=self.whole("MSO_HTTP_PORT", 8080, 0, 65535),
             max_message_bytes=self.whole("MSO_MAX_MESSAGE_BYTES", 16 * 1024 * 1024, 1024, 268_435_455),
             ready_timeout_seconds=self.seconds("MSO_READY_TIMEOUT_SECONDS", 0.0, 0, 31_622_400),
@@ -162,11 +171,18 @@ class _Reading:
         names = sorted(set(self.values.get("SIMULATOR_NAME", "").lower().split(",")))
         return self.values.get("MQTT_CLIENT_ID", "-".join(["mso", *names]))
 
-    def file(self, name: str) -> Path | None:
+    def path(self, name: str) -> Path | None:
         text = self.values.get(name)
-        if text is None:
+        try:
+            return Path(text).expanduser() if text else None
+        except RuntimeError:
+            self.errors.append(f"{name}: {text!r} is in the home directory of somebody unknown")
             return None
-        path = Path(text).expanduser()
+
+    def file(self, name: str) -> Path | None:
+        path = self.path(name)
+        if path is None:
+            return None
         if not path.is_file():
             self.errors.append(f"{name}: there is no file {str(path.absolute())!r}")
             return None

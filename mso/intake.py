@@ -13,7 +13,7 @@ import structlog
 from mso.aside import Aside
 from mso.backplane import BackplaneError
 from mso.broker import Broker, Message
-from mso.inventory import Inventory, Rejected
+from mso.inventory import Inventory, ObserverFailed, Rejected
 from mso.model import Capabilities, Mark, Ready, RunKey, SimulationId, SimulatorName
 from mso.patience import pauses
 from mso.protocol import lifecycle, topics
@@ -80,14 +80,14 @@ class Intake:
         """Act on one message and acknowledge it.
 
         Raises BackplaneError where something cannot be written down now: then it is not acknowledged, and to be tried
-        again.
+        again. Raises ObserverFailed, which is no fault of the message.
         """
         try:
             await self._take(message)
         except _Refused as refused:
             self._count_refused(refused.kind)
             log.warning("message.refused", topic=message.topic, bytes=len(message.payload), why=str(refused))
-        except BackplaneError:
+        except (BackplaneError, ObserverFailed):
             raise
         except Exception:
             self._count_refused("handler_raised")

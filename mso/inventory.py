@@ -49,6 +49,9 @@ from mso.model import (
 REMEMBERED_SIMULATIONS = 10_000
 """Of how many simulations that left no run behind the last run is remembered, to know a redelivery from a rerun."""
 
+REMEMBERED_REQUESTS = 1_000
+"""How many request ids of one simulation are remembered, to open no second run for them."""
+
 ENDED_BY_SIGTERM = 143
 """Reported for a model that answered its removal with exit code 0: FAILED never carries a 0."""
 
@@ -60,6 +63,10 @@ class Rejected(Exception):
         super().__init__(reason)
         self.reason = reason
         self.errors = tuple(errors)
+
+
+class ObserverFailed(RuntimeError):
+    """An observer raised: some have heard of a Change and others never will, so nothing here can be trusted."""
 
 
 class UnknownModel(LookupError):
@@ -105,7 +112,14 @@ class _Simulation:
     runs: dict[int, Run] = field(default_factory=dict)
     last_run: int = 0
     last_digests: set[str] = field(default_factory=set)
-    request_ids: set[str] = field(default_factory=set)
+    request_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def note(self, request_id: str) -> None:
+        """Remember a request, and forget the oldest of too many."""
+        if request_id:
+            self.request_ids[request_id] = None
+            if len(self.request_ids) > REMEMBERED_REQUESTS:
+                self.request_ids.popitem(last=False)
 
     @property
     def newest(self) -> Run | None:
@@ -160,7 +174,7 @@ class Inventory:
     # -- observing ------------------------------------------------------------------------------------------------
 
     def subscribe(self, observer: Observer) -> None:
-        """From now on `observer` gets every Change. It must not call back into the inventory, and not block."""
+        """From now on `observer` gets every Change. It must not call back into the inventory, not block, not raise."""
         self._observers.append(observer)
 
     def _tell(self) -> None:
@@ -172,6 +186,8 @@ class Inventory:
             for change in changes:
                 for observer in self._observers:
                     observer(change)
+        except Exception as exc:
+            raise ObserverFailed(repr(exc)) from exc
         finally:
             self._telling = False
 
@@ -202,8 +218,7 @@ class Inventory:
         if request.digest not in run.digests:
             # A repeated part of a request that came in several must not open it again.
             run.note(request)
-        if request.request_id:
-            simulation.request_ids.add(request.request_id)
+        simulation.note(request.request_id)
         now = self._now()
         for spec in newcomers:
             model = Model(ModelKey(*run.key, spec.model), spec, request, created_at=now, since=now)
@@ -262,7 +277,8 @@ class Inventory:
         run.request = replace(run.request, more_to_come=False)
         simulation.last_run = key.run
         simulation.last_digests = run.digests
-        simulation.request_ids |= run.request_ids
+        for request_id in run.request_ids:
+            simulation.note(request_id)
         living = sum(end is None for _, end in found)
         self._pending.append(SimulationAdopted(key, run.request, len(found), living, marks))
         if Mark.REPORTED in marks:

@@ -44,7 +44,12 @@ def _for_machines() -> list[Processor]:
 
 
 def _for_people(*, colors: bool) -> list[Processor]:
-    render = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, sort_keys=False)
+    render = structlog.dev.ConsoleRenderer(
+        colors=colors,
+        pad_event_to=24,
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,  # the default one shows local variables: payloads, passwords
+    )
 
     def stamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["timestamp"] = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]

@@ -46,6 +46,7 @@ STILL_THERE = frozenset(
         Reason.IMAGE_PULL_FAILED,
         Reason.UNSCHEDULABLE,
         Reason.NODE_LOST,
+        Reason.DEPLOY_FAILED,  # a deployment that was given up may have come to something all the same
     }
 )
 """Failures of an attempt that has not ended by itself: it is removed once its log has been read."""
@@ -115,8 +116,11 @@ class Orchestrator:
             case ModelChanged(before=before, model=model) if model.state.terminal or before.attempt != model.attempt:
                 self._deployed.pop(before.current, None)
             case SimulationStopping(run=run):
+                self._do(f"mark {run}", self.mark(run, Mark.STOPPING))  # whoever decided it: STOP_ALL has no message
                 self._at(self._limits.stop_grace, _Due.GRACE, run)
-            case SimulationAdopted(run=run, marks=marks) if Mark.REPORTED in marks:
+            case SimulationAdopted(run=run, marks=marks, living=living) if Mark.REPORTED in marks:
+                if living:  # given up by an earlier process, which did not come to remove it
+                    self._do(f"stop {run}", self._stop_run(run))
                 self.reported(run)
             case _:
                 pass
@@ -152,8 +156,8 @@ class Orchestrator:
         slots = asyncio.Semaphore(self._limits.deploy_concurrency)
         async with asyncio.TaskGroup() as group:
             while True:
-                key = await self._to_deploy.get()
                 await slots.acquire()
+                key = await self._to_deploy.get()
                 model = self._inventory.model(key)
                 if model is None or model.state.terminal or self._drop_if_stopping(model):
                     self._to_deploy.task_done()
@@ -277,7 +281,7 @@ class Orchestrator:
         now = datetime.now(UTC)
         for model, end in found:
             if end is None:
-                self._follow(model, now - model.created_at)
+                self._follow(model, now - model.since)
 
     # -- timing and removing --------------------------------------------------------------------------------------
 
@@ -331,19 +335,25 @@ class Orchestrator:
             return
         self._removing.add(run)
         try:
-            creates = [task for attempt, task in self._deploying.items() if attempt.key.run_key == run]
-            if creates:
-                await asyncio.wait(creates)
+            await self._created(run)
             await self._persist("stop", run, lambda: self._backplane.stop_run(run))
         finally:
             self._removing.discard(run)
 
+    async def _created(self, about: RunKey | Attempt) -> None:
+        """Wait for the deployments under way: one that is tried again would bring back what was removed before it."""
+        creates = [task for attempt, task in self._deploying.items() if about in (attempt, attempt.key.run_key)]
+        if creates:
+            await asyncio.wait(creates)
+
     async def _remove_run(self, run: RunKey) -> None:
+        await self._created(run)
         await self._settled(run)
         await self._persist("remove", run, lambda: self._backplane.remove_run(run))
         self._inventory.forget(run)
 
     async def _bury(self, attempt: Attempt, *, again: bool) -> None:
+        await self._created(attempt)
         await self._persist("remove", attempt, lambda: self._backplane.remove(attempt))
         if again:
             self._to_deploy.put_nowait(attempt.key)

@@ -4,6 +4,7 @@
   connection that the message came on, or not at all: on a later connection the broker delivers it again.
 - `publish` hands bytes to the present connection in the order of the calls. Its future is done on PUBACK, and fails
   with `ConnectionLost` when the connection ended first: the message may or may not have gone out, the caller decides.
+  Any other error is the fault of this one message, which can never go.
 """
 
 import asyncio

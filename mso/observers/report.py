@@ -166,17 +166,20 @@ class Report:
     def _settle(self, row: Row, acknowledged: asyncio.Future[None]) -> None:
         self._in_flight -= 1
         self._wake.set()
-        if acknowledged.cancelled() or acknowledged.exception():
-            if row.kind is Kind.MODELS_READY:
-                log.error(
-                    "simulation.ready_in_doubt",
-                    simulation=row.simulation,
-                    hint="the connection broke before the broker acknowledged ModelsReady, and a second one would do "
-                    "harm: if the simulation does not begin, stop it and ask for it again",
-                )
-                self._outbox.done(row)
-            else:
-                self._outbox.lost(row)
+        error = ConnectionLost() if acknowledged.cancelled() else acknowledged.exception()
+        if error and not isinstance(error, ConnectionLost):
+            log.error("message.unsendable", simulation=row.simulation, topic=row.topic[:200], why=str(error))
+            self._outbox.done(row)
+        elif error and row.kind is Kind.MODELS_READY:
+            log.error(
+                "simulation.ready_in_doubt",
+                simulation=row.simulation,
+                hint="the connection broke before the broker acknowledged ModelsReady, and a second one would do "
+                "harm: if the simulation does not begin, stop it and ask for it again",
+            )
+            self._outbox.done(row)
+        elif error:
+            self._outbox.lost(row)
         else:
             self._outbox.done(row)
             self._sent(row)

@@ -90,7 +90,7 @@ class _Reading:
 
     def request(self, address: DeployModels, message: lifecycle_pb2.DeployModels, digest: str) -> Request:
         if not is_legal_id(address.simulation):
-            self.errors.append("the id of the simulation is longer than 256 characters")
+            self.errors.append("the id of the simulation is longer than 256 characters, or has control characters")
         self._strip_newer_fields(message, "DeployModels")
         policy = _FAILURE_POLICIES.get(message.failurePolicy)
         if policy is None:
@@ -115,7 +115,7 @@ class _Reading:
             if not is_legal_id(configuration.modelID):
                 self.errors.append(
                     f"modelConfigurations[{index}].modelID: {configuration.modelID[:80]!r} is no id: it must have "
-                    "1 to 256 characters and none of '/', '+', '#' and NUL"
+                    "1 to 256 characters, and no '/', '+', '#' or control character"
                 )
             elif configuration.modelID in seen:
                 self.errors.append(f"modelConfigurations[{index}].modelID: {configuration.modelID!r} is there twice")
@@ -199,7 +199,7 @@ class _Reading:
         if not 0 <= seconds <= TIMEOUT_AT_MOST.total_seconds():  # NaN is neither
             self.errors.append(f"{what}: must be between 0 and {TIMEOUT_AT_MOST.total_seconds():.0f}")
             return None
-        return timedelta(seconds=seconds) or None
+        return max(timedelta(seconds=seconds), timedelta.resolution) if seconds else None
 
 
 def check_ready_for_processing(payload: bytes) -> None:
@@ -275,7 +275,7 @@ def fit(lines: Iterable[str], limit: int) -> list[str]:
             if not kept:
                 kept.append(encoded[-limit:].decode(errors="ignore"))
             break
-        kept.append(line)
+        kept.append(encoded.decode())
         room -= len(encoded)
     return kept[::-1]
 

@@ -3,13 +3,14 @@
 Topics begin with `/`, so the first of their parts is empty.
 """
 
+import unicodedata
 from dataclasses import dataclass
 
 from mso.model import ModelId, SimulationId, SimulatorName
 
 RESERVED_NAMES = frozenset({"model", "mso"})
 """Names that a simulator cannot have: its topics would be those of another party."""
-ILLEGAL_IN_A_LEVEL = "/+#\0"
+ILLEGAL_IN_A_LEVEL = "/+#"
 
 
 class MalformedTopic(ValueError):
@@ -71,7 +72,18 @@ def _named(simulator: str) -> bool:
 
 def is_legal_id(text: str) -> bool:
     """Whether an id can be one level of a topic, and is no longer than any backplane can keep."""
-    return 0 < len(text) <= 256 and not any(character in text for character in ILLEGAL_IN_A_LEVEL)
+    return 0 < len(text) <= 256 and not any(_is_illegal(character) for character in text)
+
+
+def _is_illegal(character: str) -> bool:
+    """Brokers may hang up on whoever publishes a control character or a non-character in a topic; Mosquitto does."""
+    code = ord(character)
+    return (
+        character in ILLEGAL_IN_A_LEVEL
+        or unicodedata.category(character) == "Cc"  # with NUL
+        or 0xFDD0 <= code <= 0xFDEF
+        or code & 0xFFFE == 0xFFFE
+    )
 
 
 def models_ready(simulator: SimulatorName, simulation: SimulationId) -> str:
