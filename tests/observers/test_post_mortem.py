@@ -1,0 +1,257 @@
+"""What is read of an attempt that failed, and who hears of it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from mso.backplane import BackplaneError
+from mso.inventory import Inventory
+from mso.model import Attempt, Failed, ModelKey, ModelSpec, Reason, RunKey, SimulationId, Succeeded
+from mso.observers.post_mortem import AT_ONCE, LINES, PostMortem
+from tests.builders import RUN, SIM, attempt, crash, key, order, spec
+from tests.fakes.backplane import FakeBackplane
+from tests.happening import Happening, calm, running
+
+
+class Logs(FakeBackplane):
+    """Where models write nothing but what the test says, and can be slow to show it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Attempt] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.bug: Exception | None = None
+
+    async def tail(self, attempt: Attempt, lines: int) -> tuple[str, ...]:
+        self.asked.append(attempt)
+        await self.answers.wait()
+        if self.bug:
+            raise self.bug
+        return await super().tail(attempt, lines)
+
+
+class Examination:
+    """A post-mortem with all that it needs."""
+
+    def __init__(self) -> None:
+        self._happening = Happening()
+        self.until = self._happening.until
+        self.logs = Logs()
+        self.released: list[tuple[ModelKey, tuple[str, ...]]] = []
+        self.examined: list[tuple[Attempt, Failed]] = []
+        self.inventory = Inventory()
+        self.post_mortem = PostMortem(
+            self.logs,
+            step=lambda _: nullcontext(),
+            release=self._note(self.released),
+            examined=self._note(self.examined),
+        )
+        self.inventory.subscribe(self.post_mortem.observe)
+
+    def going_on(self) -> AbstractAsyncContextManager[None]:
+        """The loop turns."""
+        return running(self.post_mortem.run())
+
+    async def ask(self, *models: str | ModelSpec, simulation: str = SIM) -> None:
+        """These run."""
+        self.inventory.add(order(*models, simulation=simulation))
+        run = self.inventory.newest_run(SimulationId(simulation))
+        assert run
+        for model in run.models.values():
+            await self.logs.deploy(model)
+
+    def fail(self, about: Attempt, failed: Failed, log: bytes = b"") -> None:
+        """It writes this and fails like that."""
+        self.logs.world.say(about, log)
+        self.inventory.apply(about, failed)
+
+    def _note(self, where: list[Any]) -> Callable[[Any, Any], None]:
+        def note(*what: Any) -> None:
+            where.append(what)
+            self._happening.tell()
+
+        return note
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A termination waits for its lines, and the log is read, for a moment only."""
+    monkeypatch.setattr("mso.observers.post_mortem.TERMINATION_WAITS_SECONDS", 0.02)
+    monkeypatch.setattr("mso.observers.post_mortem.GIVE_UP_SECONDS", 0.06)
+
+
+async def test_the_last_lines_of_a_failed_model_are_told() -> None:
+    """In the log, with how it ended; to the termination that waits for them; and then the attempt may go."""
+    examination = Examination()
+    failed = crash(137, Reason.OOM_KILLED, message="out of memory")
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), failed, b"".join(b"line %d\n" % number for number in range(100)))
+            await examination.until(lambda: examination.examined)
+    last = tuple(f"line {number}" for number in range(100 - LINES, 100))
+    assert logs == [
+        {
+            "event": "model.failed",
+            "log_level": "error",
+            "simulation": SIM,
+            "run": 1,
+            "model": "m-0",
+            "attempt": 1,
+            "exit_code": 137,
+            "reason": "OOMKilled",
+            "message": "out of memory",
+            "last_lines": list(last),
+        }
+    ]
+    assert examination.released == [(key(), last)]
+    assert examination.examined == [(attempt(), failed)]
+
+
+async def test_an_attempt_that_is_followed_by_another_is_examined_too() -> None:
+    """Its lines are told as those of an attempt, and no termination waits for them."""
+    examination = Examination()
+    async with examination.going_on():
+        await examination.ask(spec(retries=1))
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash(3), b"once more\n")
+            await examination.until(lambda: examination.examined)
+    (told,) = logs
+    assert (told["event"], told["log_level"]) == ("model.attempt_failed", "warning")
+    assert (told["attempt"], told["exit_code"], told["last_lines"]) == (1, 3, ["once more"])
+    assert (examination.released, examination.examined) == ([], [(attempt(), crash(3))])
+
+
+async def test_a_model_that_succeeded_is_not_examined() -> None:
+    """There is nothing to explain."""
+    examination = Examination()
+    async with examination.going_on():
+        await examination.ask("m-0")
+        examination.inventory.apply(attempt(), Succeeded())
+        await calm()
+    assert (examination.logs.asked, examination.examined) == ([], [])
+
+
+async def test_a_log_that_is_not_there_is_said() -> None:
+    """In the words of the backplane; the termination goes at once, without lines, and the attempt may go (fault L2)."""
+    examination = Examination()
+    async with examination.going_on():
+        await examination.ask("m-0")
+        del examination.logs.world.attempts[attempt()]
+        with capture_logs() as logs:
+            examination.inventory.apply(attempt(), crash())
+            await examination.until(lambda: examination.examined)
+    (told,) = logs
+    assert (told["last_lines"], told["no_log"]) == ([], "no log of sim-1/1/m-0#1: it is not there")
+    assert examination.released == [(key(), ())]
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_log_that_cannot_be_read_for_ever_is_given_up() -> None:
+    """The termination does not even wait for that: it goes without lines first."""
+    examination = Examination()
+    examination.logs.answers.clear()
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash())
+            await examination.until(lambda: examination.released)
+            assert examination.examined == []
+            await examination.until(lambda: examination.examined)
+    assert {lines for _, lines in examination.released} == {()}
+    (told,) = logs
+    assert told["last_lines"] == []
+    assert "could not be read within" in told["no_log"]
+
+
+async def test_a_slow_log_is_told_although_the_termination_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads the log of the service has the time."""
+    monkeypatch.setattr("mso.observers.post_mortem.TERMINATION_WAITS_SECONDS", 0.02)
+    examination = Examination()
+    examination.logs.answers.clear()
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash(), b"at last\n")
+            await examination.until(lambda: examination.released)
+            assert (examination.released, logs) == ([(key(), ())], [])
+            examination.logs.answers.set()
+            await examination.until(lambda: examination.examined)
+    assert [told["last_lines"] for told in logs] == [["at last"]]
+
+
+async def test_a_run_is_settled_when_each_of_its_failures_was_examined() -> None:
+    """Other runs are not waited for, and one without failures is settled from the beginning."""
+    examination = Examination()
+    examination.logs.answers.clear()
+    async with examination.going_on():
+        await examination.post_mortem.settled(RUN)
+        await examination.ask("a", "b")
+        await examination.ask("c", simulation="sim-2")
+        examination.fail(attempt("a"), crash())
+        settling = asyncio.create_task(examination.post_mortem.settled(RUN))
+        await examination.post_mortem.settled(RunKey(SimulationId("sim-2"), 1))
+        examination.fail(attempt("b"), crash())
+        await calm()
+        assert (len(examination.logs.asked), settling.done()) == (2, False)
+        examination.logs.answers.set()
+        await settling
+    assert len(examination.released) == 2
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_run_whose_logs_cannot_be_read_is_settled_all_the_same() -> None:
+    """Nothing is kept for ever because its log hangs."""
+    examination = Examination()
+    examination.logs.answers.clear()
+    async with examination.going_on():
+        await examination.ask("m-0")
+        examination.fail(attempt(), crash())
+        await examination.post_mortem.settled(RUN)
+    assert examination.logs.asked == [attempt()]
+
+
+async def test_not_every_log_is_read_at_once() -> None:
+    """Four hundred failures do not become four hundred requests, but each is examined."""
+    examination = Examination()
+    examination.logs.answers.clear()
+    names = [f"m-{number}" for number in range(3 * AT_ONCE)]
+    async with examination.going_on():
+        await examination.ask(*names)
+        for name in names:
+            examination.fail(attempt(name), crash())
+        await calm()
+        assert len(examination.logs.asked) == AT_ONCE
+        examination.logs.answers.set()
+        await examination.until(lambda: len(examination.examined) == len(names))
+    assert sorted(examination.logs.asked) == sorted(map(attempt, names))
+
+
+async def test_a_bug_in_reading_a_log_ends_the_loop() -> None:
+    """What is no trouble of the backplane was not foreseen (docs/architecture.md, the loops)."""
+    examination = Examination()
+    examination.logs.bug = LookupError("not foreseen")
+    with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match="not foreseen"), flatten_subgroups=True):
+        async with examination.going_on():
+            await examination.ask("m-0")
+            examination.fail(attempt(), crash())
+            await asyncio.Event().wait()
+
+
+async def test_the_trouble_of_one_log_is_not_that_of_the_next() -> None:
+    """The loop goes on."""
+    examination = Examination()
+    examination.logs.bug = BackplaneError("the node is away")
+    async with examination.going_on():
+        await examination.ask("a", "b")
+        examination.fail(attempt("a"), crash())
+        await examination.until(lambda: examination.examined)
+        examination.logs.bug = None
+        examination.fail(attempt("b"), crash(), b"here\n")
+        await examination.until(lambda: examination.examined[1:])
+    assert examination.released == [(key("a"), ()), (key("b"), ("here",))]
