@@ -43,7 +43,6 @@ from mso.model import (
     RunKey,
     SimulationId,
     State,
-    Succeeded,
 )
 
 REMEMBERED_SIMULATIONS = 10_000
@@ -285,7 +284,7 @@ class Inventory:
             # Whatever still lives of it was given up, and told as such.
             given_up = Failed(NO_EXIT_CODE, Reason.STOPPED, "it was reported before the service ended")
             for model, end in found:
-                run.put(_after(run.models[model.key.model], end or given_up, self._now()))
+                run.put(run.models[model.key.model].after(end or given_up, self._now()))
             run.ended_at = self._last_end(run)
         else:
             if Mark.STOPPING in marks:
@@ -316,7 +315,7 @@ class Inventory:
         if type(event) not in TRANSITIONS[model.state]:
             return
         event = self._as_seen_by(run, model, event)
-        after = _after(model, event, self._now())
+        after = model.after(event, self._now())
         run.put(after)
         self._pending.append(ModelChanged(model, after, event))
         if isinstance(event, Failed) and run.request.failure_policy is FailurePolicy.STOP_ALL:
@@ -391,35 +390,3 @@ class Inventory:
     @staticmethod
     def _last_end(run: Run) -> datetime:
         return max(model.finished_at or model.since for model in run.models.values())
-
-
-def _after(model: Model, event: Event, now: datetime) -> Model:
-    """The model after the event. Raises KeyError where the table has no such transition."""
-    state = TRANSITIONS[model.state][type(event)]
-    match event:
-        case Ready():
-            return replace(model, state=state, since=now, ready=True)
-        case Retry():
-            # Another attempt boots anew: what its predecessor announced is not true of it.
-            return replace(model, state=state, since=now, ready=False, attempt=model.attempt + 1)
-        case Succeeded():
-            return replace(
-                model,
-                state=state,
-                since=now,
-                exit_code=0,
-                reason=Reason.COMPLETED,
-                started_at=event.started_at,
-                finished_at=event.finished_at or now,
-            )
-        case Failed():
-            return replace(
-                model,
-                state=state,
-                since=now,
-                exit_code=event.exit_code or NO_EXIT_CODE,
-                reason=event.reason,
-                message=event.message,
-                started_at=event.started_at,
-                finished_at=event.finished_at or now,
-            )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import NamedTuple, NewType
@@ -248,3 +248,34 @@ class Model:
     @property
     def current(self) -> Attempt:
         return Attempt(self.key, self.attempt)
+
+    def after(self, event: Event, now: datetime) -> "Model":
+        """The model as the event leaves it. Raises KeyError where the table has no such transition."""
+        state = TRANSITIONS[self.state][type(event)]
+        match event:
+            case Ready():
+                return replace(self, state=state, since=now, ready=True)
+            case Retry():
+                # Another attempt boots anew: what its predecessor announced is not true of it.
+                return replace(self, state=state, since=now, ready=False, attempt=self.attempt + 1)
+            case Succeeded():
+                return replace(
+                    self,
+                    state=state,
+                    since=now,
+                    exit_code=0,
+                    reason=Reason.COMPLETED,
+                    started_at=event.started_at,
+                    finished_at=event.finished_at or now,
+                )
+            case Failed():
+                return replace(
+                    self,
+                    state=state,
+                    since=now,
+                    exit_code=event.exit_code or NO_EXIT_CODE,
+                    reason=event.reason,
+                    message=event.message,
+                    started_at=event.started_at,
+                    finished_at=event.finished_at or now,
+                )

@@ -18,18 +18,21 @@ from tests.happening import Happening, calm, running
 
 
 class Logs(FakeBackplane):
-    """Where models write nothing but what the test says, and can be slow to show it."""
+    """Where models write what the test says; a log that it has shut shows itself when it is opened."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[Attempt] = []
-        self.answers = asyncio.Event()
-        self.answers.set()
+        self._gates: dict[Attempt, asyncio.Event] = {}
         self.bug: Exception | None = None
+
+    def shut(self, attempt: Attempt) -> asyncio.Event:
+        return self._gates.setdefault(attempt, asyncio.Event())
 
     async def tail(self, attempt: Attempt, lines: int) -> tuple[str, ...]:
         self.asked.append(attempt)
-        await self.answers.wait()
+        if gate := self._gates.get(attempt):
+            await gate.wait()
         if self.bug:
             raise self.bug
         return await super().tail(attempt, lines)
@@ -155,7 +158,7 @@ async def test_a_log_that_is_not_there_is_said() -> None:
 async def test_a_log_that_cannot_be_read_for_ever_is_given_up() -> None:
     """The termination does not even wait for that: it goes without lines first."""
     examination = Examination()
-    examination.logs.answers.clear()
+    examination.logs.shut(attempt())
     async with examination.going_on():
         await examination.ask("m-0")
         with capture_logs() as logs:
@@ -173,14 +176,14 @@ async def test_a_slow_log_is_told_although_the_termination_has_gone(monkeypatch:
     """Who reads the log of the service has the time."""
     monkeypatch.setattr("mso.observers.post_mortem.TERMINATION_WAITS_SECONDS", 0.02)
     examination = Examination()
-    examination.logs.answers.clear()
+    gate = examination.logs.shut(attempt())
     async with examination.going_on():
         await examination.ask("m-0")
         with capture_logs() as logs:
             examination.fail(attempt(), crash(), b"at last\n")
             await examination.until(lambda: examination.released)
             assert (examination.released, logs) == ([(key(), ())], [])
-            examination.logs.answers.set()
+            gate.set()
             await examination.until(lambda: examination.examined)
     assert [told["last_lines"] for told in logs] == [["at last"]]
 
@@ -188,7 +191,7 @@ async def test_a_slow_log_is_told_although_the_termination_has_gone(monkeypatch:
 async def test_a_run_is_settled_when_each_of_its_failures_was_examined() -> None:
     """Other runs are not waited for, and one without failures is settled from the beginning."""
     examination = Examination()
-    examination.logs.answers.clear()
+    gates = [examination.logs.shut(attempt(name)) for name in "ab"]
     async with examination.going_on():
         await examination.post_mortem.settled(RUN)
         await examination.ask("a", "b")
@@ -197,18 +200,18 @@ async def test_a_run_is_settled_when_each_of_its_failures_was_examined() -> None
         settling = asyncio.create_task(examination.post_mortem.settled(RUN))
         await examination.post_mortem.settled(RunKey(SimulationId("sim-2"), 1))
         examination.fail(attempt("b"), crash())
-        await calm()
-        assert (len(examination.logs.asked), settling.done()) == (2, False)
-        examination.logs.answers.set()
+        for examined, gate in enumerate(gates):
+            await calm()
+            assert (len(examination.examined), settling.done()) == (examined, False)
+            gate.set()
         await settling
-    assert len(examination.released) == 2
 
 
 @pytest.mark.usefixtures("short_waits")
 async def test_a_run_whose_logs_cannot_be_read_is_settled_all_the_same() -> None:
     """Nothing is kept for ever because its log hangs."""
     examination = Examination()
-    examination.logs.answers.clear()
+    examination.logs.shut(attempt())
     async with examination.going_on():
         await examination.ask("m-0")
         examination.fail(attempt(), crash())
@@ -219,15 +222,16 @@ async def test_a_run_whose_logs_cannot_be_read_is_settled_all_the_same() -> None
 async def test_not_every_log_is_read_at_once() -> None:
     """Four hundred failures do not become four hundred requests, but each is examined."""
     examination = Examination()
-    examination.logs.answers.clear()
     names = [f"m-{number}" for number in range(3 * AT_ONCE)]
+    gates = [examination.logs.shut(attempt(name)) for name in names]
     async with examination.going_on():
         await examination.ask(*names)
         for name in names:
             examination.fail(attempt(name), crash())
         await calm()
         assert len(examination.logs.asked) == AT_ONCE
-        examination.logs.answers.set()
+        for gate in gates:
+            gate.set()
         await examination.until(lambda: len(examination.examined) == len(names))
     assert sorted(examination.logs.asked) == sorted(map(attempt, names))
 
