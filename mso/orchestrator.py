@@ -206,14 +206,18 @@ class Orchestrator:
         self._follow(model, timedelta(0))
 
     def _follow(self, model: Model, age: timedelta) -> None:
-        """From now on a model that is missing is gone, and its time runs; `age` of it is over already."""
+        """From now on a model that is missing is gone, and its time runs; `age` of its runtime is over already.
+
+        The time to be ready begins anew: what announced itself to an earlier process may not do so again at once, and
+        what did while nobody was there is still at the broker (fault R1).
+        """
         now = self._inventory.model(model.key)
         if now is None or now.state.terminal or now.attempt != model.attempt:
             return
         self._deployed[model.current] = time.monotonic()
         ready_timeout = model.spec.ready_timeout or self._limits.ready_timeout
         if ready_timeout and not now.ready:
-            self._at(ready_timeout - age, _Due.READY, model.current)
+            self._at(ready_timeout, _Due.READY, model.current)
         if model.spec.max_runtime:
             self._at(model.spec.max_runtime - age, _Due.RUNTIME, model.current)
 

@@ -73,7 +73,8 @@ class PostMortem:
         lines: tuple[str, ...] = ()
         no_log = ""
         try:
-            async with asyncio.timeout(GIVE_UP_SECONDS), self._slots:
+            # The patience begins with the slot: logs that hang must not cost those behind them theirs.
+            async with self._slots, asyncio.timeout(GIVE_UP_SECONDS):
                 with self._step("post-mortem"):
                     lines = await self._backplane.tail(attempt, LINES)
         except BackplaneError as exc:

@@ -236,6 +236,24 @@ async def test_not_every_log_is_read_at_once() -> None:
     assert sorted(examination.logs.asked) == sorted(map(attempt, names))
 
 
+@pytest.mark.usefixtures("short_waits")
+async def test_logs_that_hang_do_not_cost_those_behind_them_theirs() -> None:
+    """The patience with a log begins when it is read, not while it waits for its turn."""
+    examination = Examination()
+    hanging = [f"hangs-{number}" for number in range(AT_ONCE)]
+    for name in hanging:
+        examination.logs.shut(attempt(name))
+    async with examination.going_on():
+        await examination.ask(*hanging, "behind")
+        with capture_logs() as logs:
+            for name in (*hanging, "behind"):
+                examination.fail(attempt(name), crash(), b"last words\n")
+            await examination.until(lambda: len(examination.examined) == AT_ONCE + 1)
+    (behind,) = [event for event in logs if event.get("model") == "behind"]
+    assert behind["last_lines"] == ["last words"]
+    assert sum("no_log" in event for event in logs) == AT_ONCE
+
+
 async def test_a_bug_in_reading_a_log_ends_the_loop() -> None:
     """What is no trouble of the backplane was not foreseen (docs/architecture.md, the loops)."""
     examination = Examination()
