@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,7 +161,10 @@ class AttemptFiles:
             (self.path / "lock").rename(self.path / "started")
 
     def stop(self) -> None:
-        (self.path / "stopped").touch(mode=0o600)
+        """Write down that it is to end, and since when; the first time counts."""
+        with suppress(FileExistsError):
+            (self.path / "stopped").touch(mode=0o600, exist_ok=False)
+            (self.path / "stopped").write_text(f"{time.time()}\n")
 
     def stopped(self) -> bool:
         return (self.path / "stopped").exists()
@@ -170,10 +174,19 @@ class AttemptFiles:
         try:
             with (self.path / "exit").open() as file:
                 code = int(file.read())
-                at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+                at = os.fstat(file.fileno()).st_mtime
         except (FileNotFoundError, ValueError):  # a loss of power can leave it empty
             return None
-        return end_of(code, self.started(), at)
+        return end_of(code, self.started(), datetime.fromtimestamp(self._not_before_the_stop(at), UTC))
+
+    def _not_before_the_stop(self, ended: float) -> float:
+        """Files are dated by a clock that lags by up to 10 ms: an end that a stop brought about must not precede it."""
+        try:
+            with (self.path / "stopped").open() as file:
+                dated, asked = os.fstat(file.fileno()).st_mtime, float(file.read())
+        except (FileNotFoundError, ValueError):
+            return ended
+        return max(ended, asked) if ended >= dated else ended
 
     def tail(self, lines: int) -> tuple[str, ...]:
         """The last lines of the log, from at most its last MiB. Raises OSError."""
