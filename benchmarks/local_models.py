@@ -107,7 +107,7 @@ def report_ends(
 def ends_on_disk(mso: MsoProcess, simulation: str) -> dict[str, float]:
     """When the exit code of each model was written (as time.monotonic()), as exactly as the file system dates it."""
     offset = time.time() - time.monotonic()
-    ended = {}
+    ended: dict[str, float] = {}
     for record in (mso.directory / "state" / "local").glob("*/*/*/*/model.json"):
         key = AttemptFiles(record.parent).model().key
         if key.simulation == simulation:
