@@ -139,10 +139,14 @@ def _demo(options: argparse.Namespace) -> int:
     arguments: list[str] = []
     if options.scenario:
         try:
-            parse(options.scenario.read_text(encoding="utf-8"))
+            scenario = parse(options.scenario.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ScenarioError) as exc:
             print(f"mso demo: {options.scenario} cannot be played:\n{exc}", file=sys.stderr)
             return 2
+        for name in (scenario.simulation, *scenario.model_ids):
+            if any(character.isspace() for character in name):
+                print(f"mso demo: {name!r}: the broker of the demo takes no id with white space", file=sys.stderr)
+                return 2
         arguments += ["--scenario", str(options.scenario)]
     if options.models is not None:
         arguments += ["--models", str(options.models)]

@@ -91,6 +91,15 @@ def test_a_wrong_use_is_refused_at_once(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in told.stderr
 
 
+def test_an_id_that_the_broker_of_the_demo_does_not_take_is_refused_at_once(tmp_path: Path) -> None:
+    """It would hang up on whoever says it (docs/decisions/0001-embedded-broker.md)."""
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text("simulation: sim one\nmodels:\n  - {id: m, image: 'fake_model:0.0.1'}\n")
+    told = demo("--scenario", str(scenario))
+    assert told.returncode == 2
+    assert "'sim one'" in told.stderr
+
+
 def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
