@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from mso.protocol.messages import lifecycle_pb2
 from tests.mosquitto import Mosquitto
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 100.0
 
 
 @dataclass(frozen=True, slots=True)

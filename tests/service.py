@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tests.mosquitto import Mosquitto, free_port
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 100.0
 
 IMAGES = {
     "ends:0": ["sh", "-c", "exit 0"],

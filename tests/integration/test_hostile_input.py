@@ -2,14 +2,22 @@
 
 import random
 
+import pytest
+
 from mso.protocol.messages import lifecycle_pb2
-from tests.integration.conftest import StartMso
+from tests.integration.conftest import StartMosquitto, StartMso
 from tests.integration.test_simulations import ends
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
 
 CANARY = "canary-in-a-coal-mine"
+
+
+@pytest.fixture
+def mosquitto(start_mosquitto: StartMosquitto) -> Mosquitto:
+    """One that keeps all in memory (to save every change would take most of the time), and drops nothing of a flood."""
+    return start_mosquitto(persistence=False, max_queued_messages=0)
 
 
 def test_ten_thousand_hostile_messages_and_then_a_normal_simulation(mso: MsoProcess, peer: Peer) -> None:

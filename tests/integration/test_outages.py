@@ -95,7 +95,7 @@ def test_5000_announcements_that_came_while_it_was_away_are_all_heard(
     start_mosquitto: StartMosquitto, start_mso: StartMso
 ) -> None:
     """A flood that waited at the broker is taken, and the simulation after it as well."""
-    mosquitto = start_mosquitto(max_queued_messages=0)
+    mosquitto = start_mosquitto(max_queued_messages=0, persistence=False)
     mso = start_mso(mosquitto)
     with Peer(mosquitto) as peer:
         peer.deploy("sim", order(configuration("m", "waits")))

@@ -5,11 +5,18 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
+import pytest
 
-from tests.integration.conftest import StartMso
+from tests.integration.conftest import StartMosquitto, StartMso
 from tests.mosquitto import Mosquitto
 from tests.peer import Heard, Peer, configuration, order
 from tests.service import MsoProcess
+
+
+@pytest.fixture
+def mosquitto(start_mosquitto: StartMosquitto) -> Mosquitto:
+    """One that keeps all in memory: to save every change would be most of what these tests take."""
+    return start_mosquitto(persistence=False)
 
 
 def ends(heard: list[Heard]) -> dict[str, tuple[int, int]]:
