@@ -22,7 +22,7 @@ from typing import Self
 import yaml
 
 from mso.backplane import DeployError
-from mso.model import Reason
+from mso.model import ModelSpec, Reason
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_PREFIX = "_mso_"
@@ -45,6 +45,15 @@ class LocalImage:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     directory: Path | None = None
     """Where it runs; None is a directory of the attempt's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is to be run for a model."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    directory: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,16 @@ class LocalImages:
             raise DeployError(
                 Reason.IMAGE_PULL_FAILED, f"image {image!r} is not in {self.path}: add it there, with its command"
             ) from None
+
+    def launch(self, spec: ModelSpec) -> Launch:
+        """What to run for a model. Raises DeployError for an image or a variable that cannot be had here."""
+        image = self.find(spec.image)
+        environment = {"PATH": os.environ.get("PATH", os.defpath)}
+        for variable in spec.environment:
+            if complaint := complain_of_variable(variable.name, variable.value):
+                raise DeployError(Reason.DEPLOY_FAILED, complaint)
+            environment[variable.name] = variable.value
+        return Launch(image.command, environment | dict(image.environment), image.directory)
 
 
 def complain_of_variable(name: str, value: str) -> str | None:

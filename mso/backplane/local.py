@@ -19,10 +19,10 @@ import structlog
 
 from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mark, Observation
 from mso.backplane.attempts import AttemptFiles, RunFiles, Started, all_attempts, bury, discard
-from mso.backplane.images import LocalImages, complain_of_variable
+from mso.backplane.images import LocalImages
 from mso.backplane.processes import Exits, raise_open_files_limit, reap, signal_group
 from mso.backplane.recollection import UnreadableModelError
-from mso.backplane.shim import BusyError, Launch, Phase, abandon, clear, conclude, inspect, start
+from mso.backplane.shim import BusyError, Phase, abandon, clear, conclude, inspect, start
 from mso.backplane.state_directory import own, pauses, try_to_write
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, Model, Reason, RunKey
 
@@ -204,7 +204,7 @@ class LocalBackplane:
 
     async def _start(self, model: Model, files: AttemptFiles) -> None:
         """Raises DeployError, and leaves nothing of the attempt then."""
-        launch = self._launch(model)
+        launch = self._images.launch(model.spec)
         patience = pauses(self._deploy_seconds)
         while True:
             try:
@@ -220,20 +220,6 @@ class LocalBackplane:
                 if shim is not None:
                     self._follow(self._entry(model.current, files), shim)
                 return
-
-    def _launch(self, model: Model) -> Launch:
-        """What to run. Raises DeployError for an image or a variable that cannot be had here."""
-        image = self._images.find(model.spec.image)
-        environment = {"PATH": os.environ.get("PATH", os.defpath)}
-        seen = set()
-        for variable in model.spec.environment:
-            if complaint := complain_of_variable(variable.name, variable.value):
-                raise DeployError(Reason.DEPLOY_FAILED, complaint)
-            if variable.name in seen:
-                log.warning("environment.duplicate", attempt=str(model.current), variable=variable.name)
-            seen.add(variable.name)
-            environment[variable.name] = variable.value
-        return Launch(image.command, environment | dict(image.environment), image.directory)
 
     def _entry(self, attempt: Attempt, files: AttemptFiles) -> _Entry:
         return self._entries.setdefault(files.path, _Entry(attempt, files))

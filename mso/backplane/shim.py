@@ -9,14 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cache
 from pathlib import Path
 
 from mso.backplane.attempts import AttemptFiles, Started, discard, end_of
+from mso.backplane.images import Launch
 from mso.backplane.processes import boot_id, signal_group, start_time, survivors
 from mso.model import NO_EXIT_CODE, End, Failed, Model, Reason
 
@@ -37,15 +36,6 @@ class Phase(Enum):
 
 class BusyError(Exception):
     """Somebody else starts this attempt, or looks at its lock, this very moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What is to be run for a model."""
-
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(repr=False)
-    directory: Path | None
 
 
 @cache
