@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from mso import patience
 from mso.backplane import BackplaneError
 
 _OWN_SECONDS = 2.0
@@ -44,9 +45,5 @@ def try_to_write(root: Path) -> None:
 
 
 def pauses(seconds: float) -> Iterator[float]:
-    """Longer and longer ones, from 10 ms to 1 s, until that much time is over."""
-    until = time.monotonic() + seconds
-    pause = 0.01
-    while time.monotonic() < until:
-        yield pause
-        pause = min(2 * pause, 1.0)
+    """For what passes quickly: from 10 ms to 1 s, until that much time is over."""
+    return patience.pauses(first=0.01, cap=1.0, within=seconds)
