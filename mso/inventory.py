@@ -151,11 +151,6 @@ class Inventory:
         simulation = self._simulations.get(key.simulation)
         return simulation.runs.get(key.run) if simulation else None
 
-    def live_run(self, simulation: SimulationId) -> Run | None:
-        """The run of this id that has not ended; there is one at most."""
-        known = self._simulations.get(simulation)
-        return known.live if known else None
-
     def newest_run(self, simulation: SimulationId) -> Run | None:
         """The last run of this id, live or kept for its logs."""
         known = self._simulations.get(simulation)

@@ -250,7 +250,7 @@ class Orchestrator:
                 )
         for run in list(self._inventory.runs()):
             # A removal that did not take hold is asked for again, until a listing shows nothing that lives.
-            if run.removing_since and run.ended_at is None and run.key not in self._removing:
+            if run.removing_since and run.ended_at is None:
                 self._do(f"stop {run.key}", self._stop_run(run.key))
         self._note_listing()
         self.recovered.set()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mso.inventory import Inventory
+from mso.inventory import Inventory, Run
 from mso.model import (
     Attempt,
     EnvironmentVariable,
@@ -78,6 +78,11 @@ def model(name: str = "m-0", run: int = 1, simulation: str = SIM, **fields: Any)
 
 def crash(exit_code: int = 1, reason: Reason = Reason.ERROR, **fields: Any) -> Failed:
     return Failed(exit_code, reason, **fields)
+
+
+def live_runs(inventory: Inventory) -> list[Run]:
+    """Those that have not ended."""
+    return [run for run in inventory.runs() if run.ended_at is None]
 
 
 def known(inventory: Inventory, about: ModelKey) -> Model:

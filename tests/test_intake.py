@@ -23,7 +23,7 @@ from mso.inventory import Inventory, ObserverFailed, Rejected
 from mso.model import Capabilities, Mark, RunKey, SimulationId, SimulatorName, State, Succeeded
 from mso.protocol import lifecycle
 from mso.protocol.messages import lifecycle_pb2
-from tests.builders import RUN, SIM, attempt, key, known
+from tests.builders import RUN, SIM, attempt, key, known, live_runs
 
 MAX_BYTES = 4096
 CANARY = "canary-7f3a"
@@ -143,7 +143,7 @@ async def test_a_redelivery_changes_nothing_and_is_no_fault(desk: Desk) -> None:
     desk.inventory.apply(attempt("a"), Succeeded())
     with capture_logs() as logged:
         await desk.take(DEPLOY, payload("a"), redelivered=True)
-    assert desk.inventory.live_run(SIM) is None
+    assert live_runs(desk.inventory) == []
     assert (desk.refused, warnings(logged)) == ([], [])
 
 

@@ -42,7 +42,22 @@ from mso.model import (
     State,
     Succeeded,
 )
-from tests.builders import NOW, RUN, SIM, Clock, attempt, crash, key, known, model, order, request, spec, without
+from tests.builders import (
+    NOW,
+    RUN,
+    SIM,
+    Clock,
+    attempt,
+    crash,
+    key,
+    known,
+    live_runs,
+    model,
+    order,
+    request,
+    spec,
+    without,
+)
 
 
 class Told(list[Change]):
@@ -311,7 +326,7 @@ def test_the_next_run_leaves_the_one_before_alone(inventory: Inventory, told: To
     assert len(told) == count
     assert known(inventory, key("a", run=1)).state is State.SUCCEEDED
     assert known(inventory, key("a", run=2)).state is State.CREATED
-    assert inventory.live_run(SIM) is inventory.newest_run(SIM) is inventory.run(RunKey(SIM, 2))
+    assert live_runs(inventory) == [inventory.newest_run(SIM)] == [inventory.run(RunKey(SIM, 2))]
 
 
 def test_a_redelivery_after_the_end_opens_nothing(inventory: Inventory, told: Told) -> None:
@@ -715,7 +730,7 @@ def test_a_run_marked_as_reported_is_told_to_nobody(inventory: Inventory, told: 
     adopt(inventory, [(model("a"), Succeeded()), (model("b"), crash(3))], Mark.READY, Mark.REPORTED)
     assert told.kinds == ["SimulationAdopted"]
     assert known(inventory, key("b")).state is State.FAILED
-    assert inventory.live_run(SIM) is None
+    assert live_runs(inventory) == []
     assert inventory.add(order("a", redelivered=True)) is None
     assert inventory.add(order("a")) == RunKey(SIM, 2)
 
