@@ -95,7 +95,9 @@ prepare() {
     local prepared
     prepared=$(fingerprint) # taken before the files are read: what changes meanwhile is for the next run
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
-    "${pip[@]}" install --require-hashes -r dev-requirements.txt >&2 \
+    # The lock is complete, so nothing is left to resolve. Some versions of pip would try: for "coverage[toml]", asked for by a
+    # plugin, they take the newest release and then refuse it for not being the locked one.
+    "${pip[@]}" install --require-hashes --no-deps -r dev-requirements.txt >&2 \
         || fail "installing dev-requirements.txt failed (see above); run it again once that is settled"
     "${pip[@]}" install --no-deps --no-build-isolation --editable . >&2 || fail "installing the project itself failed (see above)"
     echo "$prepared" >"$stamp.new"
