@@ -131,6 +131,13 @@ class Mosquitto:
         """kill -9."""
         self._host.send(signal.SIGKILL)
 
+    def saved(self) -> bytes:
+        """Its memory as it last saved it: the messages in it are those that it holds for clients that are away."""
+        try:
+            return (self.directory / "data" / "mosquitto.db").read_bytes()
+        except FileNotFoundError:
+            return b""
+
     def forget(self) -> None:
         """Throw away what it saved; while it does not run."""
         (self.directory / "data" / "mosquitto.db").unlink(missing_ok=True)

@@ -19,7 +19,6 @@ PATIENCE_SECONDS = 100.0
 IMAGES = {
     "ends:0": ["sh", "-c", "exit 0"],
     "ends:code": ["sh", "-c", 'echo "going to end with $CODE"; exit "$CODE"'],
-    "gone-soon": ["sleep", "12"],
     "waits": ["sleep", "600"],
     # Ends with the code that somebody writes into the pipe $GATE.
     "gated": ["sh", "-c", 'read -r code < "$GATE"; exit "$code"'],

@@ -1,6 +1,5 @@
 """The broker is killed, stopped or frozen while models end: everything is told, in order, once it is back."""
 
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -48,19 +47,27 @@ def test_ends_while_the_broker_is_dead_are_told_when_it_is_back(
 def test_kills_of_the_broker_in_the_middle_of_the_ends_lose_none(
     mosquitto: Mosquitto, mso: MsoProcess, peer: Peer, tmp_path: Path
 ) -> None:
-    """Terminations may come twice around a kill, but each comes, and the end of the whole comes after all of them."""
-    gates = gated_simulation(peer, mso, tmp_path, 60)
-    opener = threading.Thread(target=open_all, args=(gates, 0))
-    opener.start()
-    for times in (10, 25, 40):
-        mso.wait_for_event("model.state_changed", times, now="succeeded")
+    """Each termination comes, twice perhaps around a kill, and the end of the whole comes after all of them.
+
+    But for what the broker itself forgot: Mosquitto acknowledges first and saves a moment later, and what is killed in
+    between is outside the promise (docs/protocol.md, *Promises*).
+    """
+    gates = gated_simulation(peer, mso, tmp_path, 80)
+    models = list(gates)
+    saved: list[bytes] = []
+    for ended in (20, 40, 60):
+        open_all({model: gates[model] for model in models[ended - 20 : ended]}, 0)
+        mso.wait_for_event("model.state_changed", ended - 10, now="succeeded")
         mosquitto.kill()
+        saved.append(mosquitto.saved())
         mosquitto.start()
-    opener.join()
+    open_all({model: gates[model] for model in models[60:]}, 0)
     heard = peer.wait_for_end("sim")
-    assert {message.model for message in heard if message.model} == gates.keys()
-    first_end_of_all = [message.name for message in heard].index("AllModelsHaveTerminated")
-    assert {message.model for message in heard[:first_end_of_all] if message.model} == gates.keys()
+    before_the_end = heard[: [message.name for message in heard].index("AllModelsHaveTerminated")]
+    acknowledged = {event["model"] for event in mso.events("termination.sent")}
+    assert acknowledged == gates.keys()
+    for model in gates.keys() - {message.model for message in before_the_end}:
+        assert not any(f"/sim/{model}/ModelHasTerminated".encode() in memory for memory in saved)
     assert Counter(message.name for message in heard)["ModelsReady"] == 1
 
 

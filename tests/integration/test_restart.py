@@ -12,10 +12,14 @@ from tests.integration.test_simulations import ends, gate
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess, wait_until
 
+DEPLOY_CONCURRENCY = 32
+"""The default of MSO_DEPLOY_CONCURRENCY."""
+
 
 def model_processes(mso: MsoProcess) -> set[int]:
     """The process groups of the models that were started, by the notes of those who started them."""
-    return {int(path.read_text().split()[0]) for path in (mso.directory / "state").glob("local/*/*/*/*/started")}
+    notes = [path.read_text().split() for path in (mso.directory / "state").glob("local/*/*/*/*/started")]
+    return {int(note[0]) for note in notes if note}
 
 
 def open_gates(gates: dict[str, Path], codes: dict[str, int]) -> None:
@@ -80,16 +84,19 @@ def test_sigterm_ends_it_in_time_and_leaves_the_models_running(mso: MsoProcess, 
 
 def test_sigterm_in_the_middle_of_a_deployment_says_what_is_left_undone(mso: MsoProcess, peer: Peer) -> None:
     """It ends in time; what it could not deploy by then it names, and the same order brings the rest."""
-    request = order(*(configuration(f"m{number}", "gone-soon") for number in range(500)))
+    request = order(*(configuration(f"m{number}", "waits") for number in range(500)))
     peer.deploy("sim", request)
     mso.wait_for_event("model.deployed")
     began = time.monotonic()
     assert mso.stop() == 0
     assert time.monotonic() - began < 10
     undone = sum(event["waiting_to_be_deployed"] for event in mso.events("service.left_undone"))
-    assert len(mso.events("model.deployed")) == 500 - undone
+    # What was on its way as it said so may still have come to be.
+    assert 0 <= len(mso.events("model.deployed")) - (500 - undone) <= DEPLOY_CONCURRENCY
     mso.start()
     peer.deploy("sim", request)
+    wait_until(lambda: len(model_processes(mso)) == 500)
+    peer.done("sim")
     assert len(ends(peer.wait_for_end("sim"))) == 500
 
 
