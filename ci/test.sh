@@ -5,7 +5,8 @@ set -euo pipefail
 usage="usage: ci/test.sh [pytest arguments]
 
 Checks lint, types, generated code and locks, then runs the unit tests and all other tests, and ends with the coverage
-and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker.
+and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
+cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind.
 With paths among the arguments, only the tests there are run, after the same checks.
 
   ci/test.sh -x -k retained
@@ -22,8 +23,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 results=$(mktemp -d)
 policy= # set when this script made the file that keeps packages from starting services
 as_root=()
+cluster_down=() # what ends the cluster, if this script began it
 
 clean_up() {
+    [[ ${#cluster_down[@]} == 0 ]] || "${cluster_down[@]}" >/dev/null 2>&1 || true
     rm -rf "$results"
     [[ -z "$policy" ]] || ${as_root[@]+"${as_root[@]}"} rm -f "$policy"
 }
@@ -80,6 +83,29 @@ see_to_mosquitto() {
     fi
 }
 
+# The cluster tests take any cluster: the one of MSO_TEST_KUBECONFIG, one that MSO_TEST_CLUSTER_COMMAND makes (up,
+# kubeconfig, down; some tests also want its faults: stop, start, signal), or one of kind.
+see_to_cluster() {
+    if [[ -n "${MSO_TEST_KUBECONFIG:-}" ]]; then
+        echo "cluster tests use $MSO_TEST_KUBECONFIG"
+    elif [[ -n "${MSO_TEST_CLUSTER_COMMAND:-}" ]]; then
+        if ! "$MSO_TEST_CLUSTER_COMMAND" status 2>/dev/null | grep -q "apiserver running"; then
+            cluster_down=("$MSO_TEST_CLUSTER_COMMAND" down)
+            "$MSO_TEST_CLUSTER_COMMAND" up || return 1
+        fi
+        MSO_TEST_KUBECONFIG=$("$MSO_TEST_CLUSTER_COMMAND" kubeconfig)
+        echo "cluster tests use the cluster of $MSO_TEST_CLUSTER_COMMAND"
+    elif command -v kind >/dev/null && command -v kubectl >/dev/null && docker info >/dev/null 2>&1; then
+        MSO_TEST_KUBECONFIG=$results/kubeconfig
+        cluster_down=(kind delete cluster --name mso-test --kubeconfig "$MSO_TEST_KUBECONFIG")
+        kind create cluster --name mso-test --kubeconfig "$MSO_TEST_KUBECONFIG" --wait 180s || return 1
+        echo "cluster tests use a cluster of kind"
+    else
+        echo "cluster tests are skipped: no cluster; set MSO_TEST_KUBECONFIG, or install kind and start Docker"
+    fi
+    export MSO_TEST_KUBECONFIG
+}
+
 failed=0
 
 # Runs one part of the tests. A failure is remembered, so that the parts after it are run too.
@@ -119,6 +145,7 @@ PYTHON
 
 step "environment" ci/prepare_dev_env.sh
 step "broker" see_to_mosquitto
+step "cluster" see_to_cluster
 step "lint" ci/lint.sh
 step "types" ci/type_check.sh
 step "generated messages" ci/build_protobuf_messages.sh --check

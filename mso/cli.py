@@ -13,6 +13,7 @@ import structlog
 from mso import __version__, config, logs
 from mso.backplane import BackplaneError
 from mso.backplane.images import ImagesError, LocalImages
+from mso.backplane.pod_template import PodTemplate, PodTemplateError
 
 log = structlog.get_logger()
 
@@ -25,6 +26,7 @@ examples:
   mso demo                     four models, two of which crash, on this machine alone
   mso run                      the service, as the environment and .env say
   mso run --check              say what is wrong with the configuration, and start nothing
+  mso cleanup --simulation X   remove what is left of a simulation
 """
 
 RUN_EXAMPLES = """\
@@ -51,6 +53,21 @@ examples:
 A scenario file to copy: simulation_components/fake_simulator/scenarios/endings.yaml
 
 exit status: 0 the simulation orchestrator heard what the scenario expects, 1 it did not, 2 a wrong use
+"""
+
+
+CLEANUP_DESCRIPTION = """\
+Remove everything of one simulation where models run: what lives is ended, and logs that are kept go too. It needs no
+running service, and does not ask one; a service that runs reports the models as FAILED, PodDeleted."""
+
+CLEANUP_EXAMPLES = """\
+The configuration is that of mso run.
+
+examples:
+  mso cleanup --simulation sim02-abc --dry-run
+  mso cleanup --simulation sim02-abc
+
+exit status: 0 nothing of it is left, 1 something is, or the backplane cannot be reached, 2 a wrong use
 """
 
 
@@ -84,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--env-file", type=Path, metavar="FILE", help="instead of ./.env")
     run.add_argument("--check", action="store_true", help="check the configuration, print it, and exit")
     run.set_defaults(run=_run)
+    clean = commands.add_parser(
+        "cleanup",
+        help="remove what is left of a simulation",
+        description=CLEANUP_DESCRIPTION,
+        epilog=CLEANUP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    clean.add_argument("--simulation", required=True, metavar="X", help="the id of the simulation, all of its runs")
+    clean.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    clean.add_argument("--env-file", type=Path, metavar="FILE", help="instead of ./.env")
+    clean.set_defaults(run=_cleanup)
     demo = commands.add_parser(
         "demo",
         help="play a simulation on this machine",
@@ -100,16 +128,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def _configuration(options: argparse.Namespace) -> config.Config:
     if options.env_file and not options.env_file.exists():
-        return _unusable([f"--env-file: there is no file {str(options.env_file)!r}"])
+        raise config.ConfigError([f"--env-file: there is no file {str(options.env_file)!r}"])
+    return config.load(os.environ, options.env_file or Path(".env"))
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
-        configuration = config.load(os.environ, options.env_file or Path(".env"))
+        configuration = _configuration(options)
         if options.check and configuration.local_images:
             LocalImages.load(configuration.local_images)
+        if options.check and configuration.pod_template:
+            PodTemplate.load(configuration.pod_template)
     except config.ConfigError as exc:
         return _unusable(exc.errors)
-    except ImagesError as exc:
+    except (ImagesError, PodTemplateError) as exc:
         return _unusable(str(exc).splitlines())
     if options.check:
         for variable, value in configuration.shown().items():
@@ -118,7 +152,7 @@ def _run(options: argparse.Namespace) -> int:
     logs.configure(configuration.log_level, configuration.log_format)
     try:
         asyncio.run(_serve(configuration))
-    except ImagesError as exc:
+    except (ImagesError, PodTemplateError) as exc:
         return _unusable(str(exc).splitlines())
     except (BackplaneError, OSError) as exc:
         log.critical("service.cannot_start", why=str(exc))
@@ -126,6 +160,28 @@ def _run(options: argparse.Namespace) -> int:
     except ExceptionGroup:
         log.critical("service.failed", exc_info=True)
         return 1
+    return 0
+
+
+def _cleanup(options: argparse.Namespace) -> int:
+    from mso.cleanup import cleanup
+    from mso.service import build_backplane
+
+    try:
+        configuration = _configuration(options)
+        logs.configure("WARNING", configuration.log_format)
+        backplane = build_backplane(configuration)
+    except config.ConfigError as exc:
+        return _unusable(exc.errors)
+    except (ImagesError, PodTemplateError) as exc:
+        return _unusable(str(exc).splitlines())
+    try:
+        models = asyncio.run(cleanup(backplane, options.simulation, dry_run=options.dry_run, say=print))
+    except (BackplaneError, OSError) as exc:
+        print(f"mso cleanup: {exc}", file=sys.stderr)
+        return 1
+    if not models:
+        print(f"nothing of {options.simulation} is there")
     return 0
 
 

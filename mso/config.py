@@ -4,6 +4,7 @@ An empty value means unset. The environment wins over `.env`. Nothing else in th
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from io import StringIO
@@ -13,10 +14,13 @@ from typing import TypeVar
 from dotenv import dotenv_values
 
 BACKPLANES = ("kubernetes", "local")
+POD_SECURITY = ("baseline", "restricted")
+PULL_POLICIES = ("", "Always", "IfNotPresent", "Never")
 LOG_FORMATS = ("auto", "console", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 RESERVED_SIMULATORS = ("model", "mso")
 N = TypeVar("N", int, float)
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SIMULATOR = re.compile(r"[^/+#\s\0]+")
 
 
@@ -43,12 +47,32 @@ class Config:
     mqtt_client_id: str = field(default="", metadata={"variable": "MQTT_CLIENT_ID"})
     backplane: str = field(default="kubernetes", metadata={"variable": "MSO_BACKPLANE"})
     local_images: Path | None = field(default=None, metadata={"variable": "MSO_LOCAL_IMAGES"})
+    kubernetes_api_token: str = field(default="", repr=False, metadata={"variable": "KUBERNETES_API_TOKEN"})
+    kubernetes_host: str = field(default="", metadata={"variable": "KUBERNETES_HOST"})
+    kubernetes_port: int = field(default=443, metadata={"variable": "KUBERNETES_PORT"})
+    kubernetes_ca_file: Path | None = field(default=None, metadata={"variable": "KUBERNETES_CA_FILE"})
+    kubernetes_ca_data: str = field(default="", repr=False, metadata={"variable": "KUBERNETES_CA_DATA"})
+    kubernetes_verify_tls: bool = field(default=True, metadata={"variable": "KUBERNETES_VERIFY_TLS"})
+    kubeconfig: Path | None = field(default=None, metadata={"variable": "KUBECONFIG"})
+    kubernetes_context: str = field(default="", metadata={"variable": "KUBERNETES_CONTEXT"})
+    kubernetes_namespace: str = field(default="dots", metadata={"variable": "KUBERNETES_NAMESPACE"})
+    pull_secret: str = field(default="", metadata={"variable": "KUBERNETES_PULL_IMAGE_SECRET_NAME"})
+    pull_policy: str = field(default="", metadata={"variable": "MSO_IMAGE_PULL_POLICY"})
+    pod_security: str = field(default="baseline", metadata={"variable": "MSO_POD_SECURITY"})
+    pod_template: Path | None = field(default=None, metadata={"variable": "MSO_POD_TEMPLATE_FILE"})
+    resync_seconds: float = field(default=30.0, metadata={"variable": "MSO_RESYNC_SECONDS"})
+    deploy_timeout_seconds: float = field(default=300.0, metadata={"variable": "MSO_DEPLOY_TIMEOUT_SECONDS"})
+    image_pull_grace_seconds: float = field(default=60.0, metadata={"variable": "MSO_IMAGE_PULL_GRACE_SECONDS"})
+    pending_timeout_seconds: float = field(default=300.0, metadata={"variable": "MSO_PENDING_TIMEOUT_SECONDS"})
+    node_lost_seconds: float = field(default=60.0, metadata={"variable": "MSO_NODE_LOST_SECONDS"})
+    send_error_occurred: bool = field(default=False, metadata={"variable": "MSO_SEND_ERROR_OCCURRED"})
     state_dir: Path = field(default=Path(".mso"), metadata={"variable": "MSO_STATE_DIR"})
     http_port: int = field(default=8080, metadata={"variable": "MSO_HTTP_PORT"})
     max_message_bytes: int = field(default=16 * 1024 * 1024, metadata={"variable": "MSO_MAX_MESSAGE_BYTES"})
     ready_timeout_seconds: float = field(default=0.0, metadata={"variable": "MSO_READY_TIMEOUT_SECONDS"})
     stop_grace_seconds: float = field(default=30.0, metadata={"variable": "MSO_STOP_GRACE_SECONDS"})
     deploy_concurrency: int = field(default=32, metadata={"variable": "MSO_DEPLOY_CONCURRENCY"})
+    max_active_pods: int = field(default=0, metadata={"variable": "MSO_MAX_ACTIVE_PODS"})
     log_level: str = field(default="INFO", metadata={"variable": "LOG_LEVEL"})
     log_format: str = field(default="auto", metadata={"variable": "LOG_FORMAT"})
 
@@ -115,12 +139,32 @@ class _Reading:
             mqtt_client_id=self.client_id(),
             backplane=self.choice("MSO_BACKPLANE", BACKPLANES, "kubernetes", str.lower),
             local_images=self.file("MSO_LOCAL_IMAGES"),
+            kubernetes_api_token=self.values.get("KUBERNETES_API_TOKEN", ""),
+            kubernetes_host=self.kubernetes_host(),
+            kubernetes_port=self.kubernetes_port(),
+            kubernetes_ca_file=self.file("KUBERNETES_CA_FILE"),
+            kubernetes_ca_data=self.certificates("KUBERNETES_CA_DATA"),
+            kubernetes_verify_tls=self.switch("KUBERNETES_VERIFY_TLS", default=True),
+            kubeconfig=self.path("KUBECONFIG"),
+            kubernetes_context=self.values.get("KUBERNETES_CONTEXT", ""),
+            kubernetes_namespace=self.namespace(),
+            pull_secret=self.values.get("KUBERNETES_PULL_IMAGE_SECRET_NAME", ""),
+            pull_policy=self.choice("MSO_IMAGE_PULL_POLICY", PULL_POLICIES, "", str),
+            pod_security=self.choice("MSO_POD_SECURITY", POD_SECURITY, "baseline", str.lower),
+            pod_template=self.file("MSO_POD_TEMPLATE_FILE"),
+            resync_seconds=self.seconds("MSO_RESYNC_SECONDS", 30.0, 1, 3600),
+            deploy_timeout_seconds=self.seconds("MSO_DEPLOY_TIMEOUT_SECONDS", 300.0, 1, 86_400),
+            image_pull_grace_seconds=self.seconds("MSO_IMAGE_PULL_GRACE_SECONDS", 60.0, 0, 86_400),
+            pending_timeout_seconds=self.seconds("MSO_PENDING_TIMEOUT_SECONDS", 300.0, 0, 31_622_400),
+            node_lost_seconds=self.seconds("MSO_NODE_LOST_SECONDS", 60.0, 1, 86_400),
+            send_error_occurred=self.switch("MSO_SEND_ERROR_OCCURRED", default=False),
             state_dir=self.path("MSO_STATE_DIR") or Path(".mso"),
             http_port=self.whole("MSO_HTTP_PORT", 8080, 0, 65535),
             max_message_bytes=self.whole("MSO_MAX_MESSAGE_BYTES", 16 * 1024 * 1024, 1024, 268_435_455),
             ready_timeout_seconds=self.seconds("MSO_READY_TIMEOUT_SECONDS", 0.0, 0, 31_622_400),
             stop_grace_seconds=self.seconds("MSO_STOP_GRACE_SECONDS", 30.0, 0, 86_400),
             deploy_concurrency=self.whole("MSO_DEPLOY_CONCURRENCY", 32, 1, 1000),
+            max_active_pods=self.whole("MSO_MAX_ACTIVE_PODS", 0, 0, 1_000_000),
             log_level=self.choice("LOG_LEVEL", LOG_LEVELS, "INFO", str.upper),
             log_format=self.choice("LOG_FORMAT", LOG_FORMATS, "auto", str.lower),
         )
@@ -128,10 +172,10 @@ class _Reading:
             self.errors.append("MQTT_PASSWORD is set but MQTT_USERNAME is not: MQTT has no password without a name")
         if bool(config.mqtt_tls_cert_file) != bool(config.mqtt_tls_key_file):
             self.errors.append("MQTT_TLS_CERT_FILE and MQTT_TLS_KEY_FILE belong together: set both or neither")
-        if config.backplane == "kubernetes":
-            self.errors.append(
-                "MSO_BACKPLANE: 'kubernetes', the default, is not part of this release yet: set MSO_BACKPLANE=local"
-            )
+        if config.kubernetes_api_token and not config.kubernetes_host:
+            self.errors.append("KUBERNETES_API_TOKEN is set but KUBERNETES_HOST is not: the token is for that host")
+        if config.kubernetes_ca_file and config.kubernetes_ca_data:
+            self.errors.append("KUBERNETES_CA_FILE and KUBERNETES_CA_DATA say the same: set one of them")
         if config.backplane == "local" and "MSO_LOCAL_IMAGES" not in self.values:
             self.errors.append(
                 "MSO_LOCAL_IMAGES is required with MSO_BACKPLANE=local: "
@@ -171,6 +215,41 @@ class _Reading:
         names = sorted(set(self.values.get("SIMULATOR_NAME", "").lower().split(",")))
         return self.values.get("MQTT_CLIENT_ID", "-".join(["mso", *names]))
 
+    def kubernetes_host(self) -> str:
+        text = self.values.get("KUBERNETES_HOST", "")
+        host = text.removeprefix("https://").rstrip("/")
+        if "/" in host or host.count(":") == 1:  # two and more are an address of IPv6
+            self.errors.append(
+                f"KUBERNETES_HOST: {text!r} is not the name or address of a host; KUBERNETES_PORT says where"
+            )
+        return host
+
+    def kubernetes_port(self) -> int:
+        # In a pod Kubernetes itself sets this variable, to the address of a service: tcp://10.96.0.1:443.
+        if self.values.get("KUBERNETES_PORT", "").startswith("tcp://"):
+            return 443
+        return self.whole("KUBERNETES_PORT", 443, 1, 65535)
+
+    def namespace(self) -> str:
+        name = self.values.get("KUBERNETES_NAMESPACE", "dots")
+        if not _NAMESPACE.fullmatch(name):
+            self.errors.append(f"KUBERNETES_NAMESPACE: {name!r} is no name of a namespace: a-z, 0-9 and -, 63 at most")
+        return name
+
+    def certificates(self, name: str) -> str:
+        """Base64, as a kubeconfig has it, to PEM."""
+        text = self.values.get(name, "")
+        try:
+            pem = b64decode(text, validate=True).decode("ascii")
+        except ValueError:
+            pem = ""
+        if text and "-----BEGIN CERTIFICATE-----" not in pem:
+            self.errors.append(f"{name} is not the base64 form of a PEM file: base64 -w0 ca.crt")
+        return pem
+
+    def switch(self, name: str, *, default: bool) -> bool:
+        return self.choice(name, ("true", "false"), str(default).lower(), str.lower) == "true"
+
     def path(self, name: str) -> Path | None:
         text = self.values.get(name)
         try:
@@ -195,7 +274,7 @@ class _Reading:
     def choice(self, name: str, choices: tuple[str, ...], default: str, fold: Callable[[str], str]) -> str:
         text = fold(self.values.get(name, default))
         if text not in choices:
-            self.errors.append(f"{name}: {text!r} is none of {', '.join(choices)}")
+            self.errors.append(f"{name}: {text!r} is none of {', '.join(filter(None, choices))}")
         return text
 
     def whole(self, name: str, default: int, least: int, most: int) -> int:

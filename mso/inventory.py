@@ -132,8 +132,10 @@ class _Simulation:
 class Inventory:
     """Which models live. One instance, on one thread."""
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), max_models: int | None = None) -> None:
+        """`max_models` is how many models a run may have; None is no limit."""
         self._now = now
+        self._max_models = max_models
         self._simulations: dict[SimulationId, _Simulation] = {}
         self._bygone: OrderedDict[SimulationId, None] = OrderedDict()
         self._observers: list[Observer] = []
@@ -199,6 +201,7 @@ class Inventory:
             known = request.request_id and request.request_id in simulation.request_ids
             if known or (order.redelivered and request.digest in simulation.last_digests):
                 return None
+            self._check_size(len(order.models))
             simulation.last_run += 1
             run = Run(RunKey(request.simulation, simulation.last_run), request)
             simulation.runs[run.key.run] = run
@@ -209,6 +212,7 @@ class Inventory:
             newcomers: Iterable[ModelSpec] = order.models
         else:
             newcomers = self._joining(run, order)
+            self._check_size(len(run.models) + len(newcomers))
         if request.digest not in run.digests:
             # A repeated part of a request that came in several must not open it again.
             run.note(request)
@@ -222,6 +226,14 @@ class Inventory:
         changed = bool(self._pending)
         self._tell()
         return run.key if changed else None
+
+    def _check_size(self, models: int) -> None:
+        """One that is larger than what may live at once could only wait for ever."""
+        if self._max_models is not None and models > self._max_models:
+            raise Rejected(
+                "the simulation is too large",
+                [f"{models} models are more than may live at once here, {self._max_models}"],
+            )
 
     def _joining(self, run: Run, order: Order) -> list[ModelSpec]:
         """Those models of an order that are new to a live run."""

@@ -11,13 +11,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from functools import partial
 from typing import assert_never
 
 import structlog
 
-from mso.backplane import Backplane, BackplaneError, DeployError, Listed, Observation
-from mso.changes import Change, ModelAdded, ModelChanged, SimulationAdopted, SimulationStopping
+from mso.backplane import Backplane, BackplaneError, Listed, Observation
+from mso.changes import (
+    Change,
+    ModelChanged,
+    SimulationAdopted,
+    SimulationStopping,
+)
+from mso.deployment import Deployment
 from mso.inventory import Inventory
 from mso.model import (
     NO_EXIT_CODE,
@@ -64,9 +69,13 @@ class Limits:
     """What the operator set."""
 
     deploy_concurrency: int = 32
+    deploy_timeout: timedelta = timedelta(seconds=300)
+    """How long a deployment is tried that the backplane cannot do now."""
     ready_timeout: timedelta | None = None
     """For models whose request names none."""
     stop_grace: timedelta = timedelta(seconds=30)
+    max_active: int | None = None
+    """How many models may live at once; None is no limit."""
 
 
 class Orchestrator:
@@ -91,12 +100,18 @@ class Orchestrator:
         self._backplane = backplane
         self._limits = limits
         self._step = step
-        self._count_deployed = deployed
         self._note_listing = listed
         self._settled = settled
-        self._to_deploy: asyncio.Queue[ModelKey] = asyncio.Queue()
+        self.deployment = Deployment(
+            inventory,
+            backplane,
+            concurrency=limits.deploy_concurrency,
+            timeout=limits.deploy_timeout,
+            max_active=limits.max_active,
+            deployed=deployed,
+            follow=lambda model: self._follow(model, timedelta(0)),
+        )
         self._chores: asyncio.Queue[tuple[str, Coroutine[None, None, None]]] = asyncio.Queue()
-        self._deploying: dict[Attempt, asyncio.Task[None]] = {}
         self._deployed: dict[Attempt, float] = {}
         """When a deployment returned (time.monotonic): only what was there before a listing began can be missing."""
         self._strangers: dict[Attempt, Observation] = {}
@@ -110,9 +125,8 @@ class Orchestrator:
 
     def observe(self, change: Change) -> None:
         """Queue what this Change asks to be done."""
+        self.deployment.observe(change)
         match change:
-            case ModelAdded(model=model):
-                self._to_deploy.put_nowait(model.key)
             case ModelChanged(before=before, model=model) if model.state.terminal or before.attempt != model.attempt:
                 self._deployed.pop(before.current, None)
             case SimulationStopping(run=run):
@@ -139,71 +153,6 @@ class Orchestrator:
     async def mark(self, run: RunKey, mark: Mark) -> None:
         """Write a mark on a run, for as long as that takes."""
         await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark), loop="mark-runs")
-
-    @property
-    def undeployed(self) -> int:
-        """Models that wait to be deployed, or are being."""
-        return self._to_deploy.qsize() + len(self._deploying)
-
-    async def all_deployed(self) -> None:
-        """Wait until nothing waits to be deployed."""
-        await self._to_deploy.join()
-
-    # -- deploying ------------------------------------------------------------------------------------------------
-
-    async def deploy_models(self) -> None:
-        """Loop: deploy what was asked for, several at once, each in a task of its own."""
-        slots = asyncio.Semaphore(self._limits.deploy_concurrency)
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await slots.acquire()
-                key = await self._to_deploy.get()
-                model = self._inventory.model(key)
-                if model is None or model.state.terminal or self._drop_if_stopping(model):
-                    self._to_deploy.task_done()
-                    slots.release()
-                    continue
-                task = group.create_task(self._deploy(model), name=f"deploy {model.current}")
-                self._deploying[model.current] = task
-                task.add_done_callback(partial(self._no_longer_deploying, model.current))
-                task.add_done_callback(lambda _: slots.release())
-
-    def _no_longer_deploying(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
-        del self._deploying[attempt]
-        self._to_deploy.task_done()
-
-    def _drop_if_stopping(self, model: Model) -> bool:
-        run = self._inventory.run(model.key.run_key)
-        if run is None or not run.stopping:
-            return False
-        self._inventory.apply(
-            model.current,
-            Failed(NO_EXIT_CODE, Reason.STOPPED, "it was not started: its simulation was stopped before that"),
-        )
-        return True
-
-    async def _deploy(self, model: Model) -> None:
-        failed: Failed | None = None
-        try:
-            with self._step("deploy-models"):
-                await self._backplane.deploy(model)
-        except DeployError as exc:
-            failed = Failed(NO_EXIT_CODE, exc.reason, str(exc))
-        except BackplaneError as exc:
-            failed = Failed(NO_EXIT_CODE, Reason.DEPLOY_FAILED, str(exc))
-        self._count_deployed("failed" if failed else "succeeded")
-        if failed:
-            self._inventory.apply(model.current, failed)
-            return
-        log.info(
-            "model.deployed",
-            simulation=model.key.simulation,
-            run=model.key.run,
-            model=model.key.model,
-            image=model.spec.image,
-            **({"attempt": model.attempt} if model.attempt > 1 else {}),
-        )
-        self._follow(model, timedelta(0))
 
     def _follow(self, model: Model, age: timedelta) -> None:
         """From now on a model that is missing is gone, and its time runs; `age` of its runtime is over already.
@@ -252,6 +201,7 @@ class Orchestrator:
             # A removal that did not take hold is asked for again, until a listing shows nothing that lives.
             if run.removing_since and run.ended_at is None:
                 self._do(f"stop {run.key}", self._stop_run(run.key))
+        self.deployment.admit()  # the last part of a request may have brought no model, and so no Change
         self._note_listing()
         self.recovered.set()
 
@@ -339,28 +289,22 @@ class Orchestrator:
             return
         self._removing.add(run)
         try:
-            await self._created(run)
+            await self.deployment.created(run)
             await self._persist("stop", run, lambda: self._backplane.stop_run(run))
         finally:
             self._removing.discard(run)
 
-    async def _created(self, about: RunKey | Attempt) -> None:
-        """Wait for the deployments under way: one that is tried again would bring back what was removed before it."""
-        creates = [task for attempt, task in self._deploying.items() if about in (attempt, attempt.key.run_key)]
-        if creates:
-            await asyncio.wait(creates)
-
     async def _remove_run(self, run: RunKey) -> None:
-        await self._created(run)
+        await self.deployment.created(run)
         await self._settled(run)
         await self._persist("remove", run, lambda: self._backplane.remove_run(run))
         self._inventory.forget(run)
 
     async def _bury(self, attempt: Attempt, *, again: bool) -> None:
-        await self._created(attempt)
+        await self.deployment.created(attempt)
         await self._persist("remove", attempt, lambda: self._backplane.remove(attempt))
         if again:
-            self._to_deploy.put_nowait(attempt.key)
+            self.deployment.again(attempt.key)
 
     async def _persist(
         self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]], *, loop: str = "do-chores"

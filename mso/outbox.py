@@ -18,6 +18,7 @@ class Kind(Enum):
 
     MODELS_READY = auto()
     TERMINATION = auto()
+    ERROR_OCCURRED = auto()
     ALL_TERMINATED = auto()
     REJECTION = auto()
 

@@ -50,16 +50,20 @@ class Service:
         self._outbox = Outbox()
         self._pulse = Pulse()
         self._stopping = asyncio.Event()
-        self._inventory = inventory or Inventory()
+        max_active = config.max_active_pods or None
+        self._inventory = inventory or Inventory(max_models=max_active)
         self._metrics = Metrics(self._inventory, self._outbox)
+        self._metrics.waiting = lambda: self._orchestrator.deployment.waiting
         self._metrics.broker_connected = lambda: self._broker.connection is not None
         self._orchestrator = Orchestrator(
             self._inventory,
             self._backplane,
             Limits(
-                config.deploy_concurrency,
-                timedelta(seconds=config.ready_timeout_seconds) or None,
-                timedelta(seconds=config.stop_grace_seconds),
+                deploy_concurrency=config.deploy_concurrency,
+                deploy_timeout=timedelta(seconds=config.deploy_timeout_seconds),
+                ready_timeout=timedelta(seconds=config.ready_timeout_seconds) or None,
+                stop_grace=timedelta(seconds=config.stop_grace_seconds),
+                max_active=max_active,
             ),
             step=self._pulse.step,
             deployed=self._metrics.deployed,
@@ -73,6 +77,7 @@ class Service:
             step=self._pulse.step,
             mark=self._orchestrator.mark,
             reported=self._orchestrator.reported,
+            send_error_occurred=config.send_error_occurred,
         )
         self._post_mortem = PostMortem(
             self._backplane,
@@ -123,7 +128,7 @@ class Service:
                     for name, loop in {
                         "watch-models": self._orchestrator.watch_models(),
                         "take-orders": self._intake.take_orders(self._broker, self._orchestrator.recovered.wait),
-                        "deploy-models": self._orchestrator.deploy_models(),
+                        "deploy-models": self._orchestrator.deployment.deploy_models(),
                         "sweep-expired": self._orchestrator.sweep_expired(),
                         "do-chores": self._orchestrator.do_chores(),
                         "post-mortem": self._post_mortem.run(),
@@ -142,13 +147,13 @@ class Service:
         await self._broker.stop_intake()
         try:
             async with asyncio.timeout(HAND_OVER_SECONDS):
-                await self._orchestrator.all_deployed()
+                await self._orchestrator.deployment.all_deployed()
                 await self._report.emptied()
         except TimeoutError:
             log.error(
                 "service.left_undone",
                 waiting_to_be_sent=len(self._outbox),
-                waiting_to_be_deployed=self._orchestrator.undeployed,
+                waiting_to_be_deployed=self._orchestrator.deployment.undeployed,
             )
 
     async def _livez(self) -> tuple[str, ...]:
@@ -187,9 +192,50 @@ def build_broker(config: Config) -> Broker:
 
 
 def build_backplane(config: Config) -> Backplane:
-    """Where models run. Raises ImagesError when the file of local images cannot be used."""
+    """Where models run. Raises ImagesError or PodTemplateError when an operator's file cannot be used."""
     match config.backplane, config.local_images:
         case "local", Path() as images:
             return LocalBackplane(config.state_dir, LocalImages.load(images))
+        case "kubernetes", _:
+            return build_kubernetes(config)
         case _:
             raise ValueError(f"no backplane {config.backplane!r}")
+
+
+def build_kubernetes(config: Config) -> Backplane:
+    """Models as pods. Raises PodTemplateError when the operator's template cannot be used."""
+    # Imported here: the client takes 25 MB, which a laptop with local models need not spend.
+    from mso.backplane.kubernetes import KubernetesBackplane, KubernetesSettings
+    from mso.backplane.kubernetes_api import Access
+    from mso.backplane.pod_template import PodTemplate
+    from mso.backplane.pods import PodSettings
+    from mso.backplane.roster import Limits as PodLimits
+
+    return KubernetesBackplane(
+        Access(
+            token=config.kubernetes_api_token,
+            host=config.kubernetes_host,
+            port=config.kubernetes_port,
+            ca_file=config.kubernetes_ca_file,
+            ca_data=config.kubernetes_ca_data,
+            verify_tls=config.kubernetes_verify_tls,
+            kubeconfig=config.kubeconfig,
+            context=config.kubernetes_context,
+        ),
+        KubernetesSettings(
+            namespace=config.kubernetes_namespace,
+            pods=PodSettings(
+                restricted=config.pod_security == "restricted",
+                pull_secret=config.pull_secret,
+                pull_policy=config.pull_policy,
+                template=PodTemplate.load(config.pod_template) if config.pod_template else PodTemplate(),
+            ),
+            limits=PodLimits(
+                image_pull=config.image_pull_grace_seconds,
+                pending=config.pending_timeout_seconds,
+                node=config.node_lost_seconds,
+            ),
+            resync_seconds=config.resync_seconds,
+            concurrency=config.deploy_concurrency,
+        ),
+    )

@@ -78,7 +78,9 @@ class Mosquitto:
         queue_qos0_messages: bool = False,
         max_queued_messages: int | None = None,
         certificate: Certificate | None = None,
+        also_at: str = "",
     ) -> None:
+        """`also_at` is another address of this machine to listen at; one in Docker listens at every address anyway."""
         self.port = free_port()
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,8 @@ class Mosquitto:
             shutil.copy(certificate.certificate, directory / "server.pem")
             shutil.copy(certificate.key, directory / "server.key")
             lines += [f"certfile {at}/server.pem", f"keyfile {at}/server.key"]
+        if also_at not in ("", address) and not in_docker():
+            lines.append(f"listener {self.port} {also_at}")
         (directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
     def __enter__(self) -> Self:

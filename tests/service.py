@@ -38,7 +38,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class MsoProcess:
-    """`mso run` on the local backplane. `with` starts it and, at the end, kills it and all of its models."""
+    """`mso run`. `with` starts it and, at the end, kills it and all of its local models.
+
+    On the local backplane, unless the variables say otherwise: they win.
+    """
 
     def __init__(self, broker: Mosquitto, directory: Path, simulators: str = "test-so", **variables: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -95,6 +98,20 @@ class MsoProcess:
             )
         if wait:
             self.wait_for_event("broker.connected", seen + 1)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another `mso` with the same configuration: its exit status and all that it said."""
+        return subprocess.run(
+            [sys.executable, "-m", "mso", *arguments, "--env-file", "/dev/null"],
+            env=self._environment,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE_SECONDS,
+            text=True,
+            check=False,
+        )
 
     def kill(self) -> None:
         """kill -9."""

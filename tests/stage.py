@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
-from mso.backplane import Listed, Observation
+import pytest
+
+from mso.backplane import BackplaneError, Listed, Observation
 from mso.changes import Change, ModelChanged
 from mso.inventory import Inventory
 from mso.model import (
@@ -40,6 +43,15 @@ class Time(Clock):
         return self() + self.set_ahead
 
 
+def standing_still(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The time of the orchestrator and of the machine, inside of which nothing is ever slow."""
+    time = Time()
+    monkeypatch.setattr("mso.orchestrator.time", SimpleNamespace(monotonic=lambda: time().timestamp()))
+    for module in ("mso.orchestrator", "tests.fakes.backplane"):
+        monkeypatch.setattr(f"{module}.datetime", SimpleNamespace(now=lambda _: time.calendar()))
+    return time
+
+
 class Machine(FakeBackplane):
     """Lists and tells when it is asked to; each act is written down, and waits where the test has shut a gate."""
 
@@ -52,6 +64,8 @@ class Machine(FakeBackplane):
         self.acts: list[Act] = []
         self.bugs: dict[str, Exception] = {}
         """What an act raises that no backplane should."""
+        self.busy: list[BackplaneError] = []
+        """What the next deployments are answered with, one each."""
         self.deaf = False
         """Whether what runs survives `stop_run`."""
 
@@ -94,6 +108,8 @@ class Machine(FakeBackplane):
 
     async def deploy(self, model: Model) -> None:
         await self._begin("deploy", model.current)
+        if self.busy:
+            raise self.busy.pop()
         await super().deploy(model)
         self._happening.tell()
         await self._pass("answer", model.current)
@@ -164,7 +180,7 @@ class Stage:
         """Every loop turns."""
         return running(
             self.orchestrator.watch_models(),
-            self.orchestrator.deploy_models(),
+            self.orchestrator.deployment.deploy_models(),
             self.orchestrator.sweep_expired(),
             self.orchestrator.do_chores(),
         )
@@ -172,7 +188,7 @@ class Stage:
     async def deployed(self, *models: str | ModelSpec, **fields: Any) -> None:
         """These are ordered, and started."""
         self.inventory.add(order(*models, **fields))
-        await self.orchestrator.all_deployed()
+        await self.orchestrator.deployment.all_deployed()
 
     async def ended(self, *models: str, **fields: Any) -> None:
         """A run of these has been, and ended well."""

@@ -104,8 +104,29 @@ def test_an_env_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "nowhere" in told.stderr
 
 
-def test_the_kubernetes_backplane_is_not_pretended(tmp_path: Path) -> None:
-    """The default of a later release says what to set today."""
-    told = mso("run", directory=tmp_path, SIMULATOR_NAME="so")
-    assert told.returncode == 2
-    assert "MSO_BACKPLANE=local" in told.stderr
+def test_without_a_way_to_a_cluster_it_says_what_to_set(tmp_path: Path) -> None:
+    """Kubernetes is the default, and a cluster is not everywhere."""
+    told = mso("run", directory=tmp_path, SIMULATOR_NAME="so", KUBECONFIG=str(tmp_path / "none"), LOG_FORMAT="json")
+    assert told.returncode == 1
+    for what in ("service.cannot_start", "KUBERNETES_API_TOKEN", "KUBECONFIG", "MSO_BACKPLANE=local"):
+        assert what in told.stderr
+
+
+def test_a_pod_template_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
+    """Exit status 2, with what is wrong, and nothing started."""
+    template = tmp_path / "template.yaml"
+    template.write_text("template: {spec: {containers: {model: {}}}}")
+    for arguments in (("run",), ("run", "--check"), ("cleanup", "--simulation", "sim")):
+        told = mso(*arguments, directory=tmp_path, SIMULATOR_NAME="so", MSO_POD_TEMPLATE_FILE=str(template))
+        assert told.returncode == 2
+        assert "containers must be a list" in told.stderr
+
+
+def test_cleanup_says_that_there_is_nothing(tmp_path: Path) -> None:
+    """Nothing left is success; without the name of a simulation nothing is touched."""
+    images = tmp_path / "images.yaml"
+    images.write_text("a: [sh]")
+    local = {"SIMULATOR_NAME": "so", "MSO_BACKPLANE": "local", "MSO_LOCAL_IMAGES": str(images)}
+    told = mso("cleanup", "--simulation", "sim", "--dry-run", directory=tmp_path, **local)
+    assert (told.returncode, told.stdout) == (0, "nothing of sim is there\n")
+    assert mso("cleanup", directory=tmp_path, **local).returncode == 2

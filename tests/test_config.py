@@ -2,6 +2,7 @@
 
 import math
 import re
+from base64 import b64encode
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from mso.config import Config, ConfigError, load
 
 CANARY = "canary-7f3a"
+PEM = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
+"""As `base64` writes the beginning of a certificate."""
 
 
 @pytest.fixture
@@ -45,12 +48,32 @@ def test_the_defaults_are_those_of_the_documentation(least: dict[str, str], imag
         mqtt_client_id="mso-essim",
         backplane="local",
         local_images=images,
+        kubernetes_api_token="",
+        kubernetes_host="",
+        kubernetes_port=443,
+        kubernetes_ca_file=None,
+        kubernetes_ca_data="",
+        kubernetes_verify_tls=True,
+        kubeconfig=None,
+        kubernetes_context="",
+        kubernetes_namespace="dots",
+        pull_secret="",
+        pull_policy="",
+        pod_security="baseline",
+        pod_template=None,
+        resync_seconds=30.0,
+        deploy_timeout_seconds=300.0,
+        image_pull_grace_seconds=60.0,
+        pending_timeout_seconds=300.0,
+        node_lost_seconds=60.0,
+        send_error_occurred=False,
         state_dir=Path(".mso"),
         http_port=8080,
         max_message_bytes=16 * 1024 * 1024,
         ready_timeout_seconds=0.0,
         stop_grace_seconds=30.0,
         deploy_concurrency=32,
+        max_active_pods=0,
         log_level="INFO",
         log_format="auto",
     )
@@ -65,6 +88,27 @@ def test_the_defaults_are_those_of_the_documentation(least: dict[str, str], imag
         ("MQTT_USERNAME", "mso", "mqtt_username", "mso"),
         ("MQTT_CLIENT_ID", "me", "mqtt_client_id", "me"),
         ("MSO_BACKPLANE", "LOCAL", "backplane", "local"),
+        ("MSO_BACKPLANE", "Kubernetes", "backplane", "kubernetes"),
+        ("KUBERNETES_HOST", "cluster.example", "kubernetes_host", "cluster.example"),
+        ("KUBERNETES_HOST", "https://10.0.0.1/", "kubernetes_host", "10.0.0.1"),
+        ("KUBERNETES_PORT", "6443", "kubernetes_port", 6443),
+        ("KUBERNETES_PORT", "tcp://10.96.0.1:443", "kubernetes_port", 443),
+        ("KUBERNETES_CA_DATA", PEM, "kubernetes_ca_data", "-----BEGIN CERTIFICATE-----\n"),
+        ("KUBERNETES_VERIFY_TLS", "false", "kubernetes_verify_tls", False),
+        ("KUBERNETES_VERIFY_TLS", "TRUE", "kubernetes_verify_tls", True),
+        ("KUBECONFIG", "~/.kube/other", "kubeconfig", Path("~/.kube/other").expanduser()),
+        ("KUBERNETES_CONTEXT", "me@cluster", "kubernetes_context", "me@cluster"),
+        ("KUBERNETES_NAMESPACE", "dots-2", "kubernetes_namespace", "dots-2"),
+        ("KUBERNETES_PULL_IMAGE_SECRET_NAME", "registry", "pull_secret", "registry"),
+        ("MSO_IMAGE_PULL_POLICY", "IfNotPresent", "pull_policy", "IfNotPresent"),
+        ("MSO_POD_SECURITY", "Restricted", "pod_security", "restricted"),
+        ("MSO_RESYNC_SECONDS", "1", "resync_seconds", 1.0),
+        ("MSO_DEPLOY_TIMEOUT_SECONDS", "0.5e2", "deploy_timeout_seconds", 50.0),
+        ("MSO_IMAGE_PULL_GRACE_SECONDS", "0", "image_pull_grace_seconds", 0.0),
+        ("MSO_PENDING_TIMEOUT_SECONDS", "0", "pending_timeout_seconds", 0.0),
+        ("MSO_NODE_LOST_SECONDS", "1", "node_lost_seconds", 1.0),
+        ("MSO_SEND_ERROR_OCCURRED", "True", "send_error_occurred", True),
+        ("MSO_MAX_ACTIVE_PODS", "100", "max_active_pods", 100),
         ("MSO_STATE_DIR", "/var/lib/mso", "state_dir", Path("/var/lib/mso")),
         ("MSO_STATE_DIR", "~/mso", "state_dir", Path("~/mso").expanduser()),
         ("MSO_HTTP_PORT", "0", "http_port", 0),
@@ -165,10 +209,38 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(least: dict[str, str], tmp_pat
         ("MSO_STOP_GRACE_SECONDS", "inf"),
         ("MSO_DEPLOY_CONCURRENCY", "0"),
         ("MSO_BACKPLANE", "docker"),
-        ("MSO_BACKPLANE", "kubernetes"),
         ("MSO_LOCAL_IMAGES", "/no/such/file"),
         ("MSO_LOCAL_IMAGES", "~no-such-user/file"),
         ("MSO_STATE_DIR", "~no-such-user/mso"),
+        ("KUBERNETES_HOST", "http://10.0.0.1"),
+        ("KUBERNETES_HOST", "10.0.0.1:6443"),
+        ("KUBERNETES_HOST", "https://10.0.0.1:6443"),
+        ("KUBERNETES_HOST", "cluster.example/path"),
+        ("KUBERNETES_PORT", "0"),
+        ("KUBERNETES_PORT", "https"),
+        ("KUBERNETES_CA_FILE", "/no/such/file"),
+        ("KUBERNETES_CA_DATA", "-----BEGIN CERTIFICATE-----"),
+        ("KUBERNETES_CA_DATA", "//79"),
+        ("KUBERNETES_CA_DATA", "aGVsbG8="),
+        ("KUBERNETES_VERIFY_TLS", "0"),
+        ("KUBERNETES_VERIFY_TLS", "yes"),
+        ("KUBECONFIG", "~no-such-user/config"),
+        ("KUBERNETES_NAMESPACE", "Dots"),
+        ("KUBERNETES_NAMESPACE", "dots_2"),
+        ("KUBERNETES_NAMESPACE", "-dots"),
+        ("KUBERNETES_NAMESPACE", "dots-"),
+        ("KUBERNETES_NAMESPACE", "dots/../kube-system"),
+        ("KUBERNETES_NAMESPACE", "d" * 64),
+        ("MSO_IMAGE_PULL_POLICY", "always"),
+        ("MSO_POD_SECURITY", "privileged"),
+        ("MSO_POD_TEMPLATE_FILE", "/no/such/file"),
+        ("MSO_RESYNC_SECONDS", "0"),
+        ("MSO_DEPLOY_TIMEOUT_SECONDS", "0"),
+        ("MSO_IMAGE_PULL_GRACE_SECONDS", "-1"),
+        ("MSO_PENDING_TIMEOUT_SECONDS", "inf"),
+        ("MSO_NODE_LOST_SECONDS", "nan"),
+        ("MSO_SEND_ERROR_OCCURRED", "on"),
+        ("MSO_MAX_ACTIVE_PODS", "-1"),
         ("MQTT_TLS_CA_FILE", "/no/such/file"),
         ("MQTT_TLS_CA_FILE", "/"),
         ("LOG_LEVEL", "loud"),
@@ -181,6 +253,24 @@ def test_what_cannot_be_used_is_an_error_that_names_the_variable(
     """One mistake is one line, which begins with what to mend."""
     (error,) = errors(least | {variable: text})
     assert error.startswith(variable)
+
+
+def test_models_run_in_kubernetes_unless_something_else_is_said() -> None:
+    """The name of a simulation orchestrator is all that a pod of a cluster has to be told."""
+    config = load({"SIMULATOR_NAME": "essim"})
+    assert (config.backplane, config.kubernetes_namespace, config.local_images) == ("kubernetes", "dots", None)
+
+
+def test_what_kubernetes_sets_in_a_pod_is_not_ours(least: dict[str, str]) -> None:
+    """It names the services of the namespace in variables that look like ours: they are none."""
+    found = {
+        "KUBERNETES_PORT": "tcp://10.96.0.1:6443",
+        "KUBERNETES_PORT_443_TCP": "tcp://10.96.0.1:443",
+        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+        "KUBERNETES_SERVICE_PORT": "443",
+        "MSO_PORT": "tcp://10.96.0.2:8080",
+    }
+    assert load(least | found) == load(least)
 
 
 @pytest.mark.parametrize("missing", ("SIMULATOR_NAME", "MSO_LOCAL_IMAGES"))
@@ -196,6 +286,29 @@ def test_what_belongs_together_is_set_together(least: dict[str, str], images: Pa
     assert errors(least | {"MQTT_PASSWORD": CANARY})[0].startswith("MQTT_PASSWORD")
     for variable in ("MQTT_TLS_CERT_FILE", "MQTT_TLS_KEY_FILE"):
         assert variable in errors(least | {variable: str(images)})[0]
+
+
+def test_a_token_is_for_a_host(least: dict[str, str]) -> None:
+    """It is sent to nobody that was not named; a host alone does no harm."""
+    (error,) = errors(least | {"KUBERNETES_API_TOKEN": CANARY})
+    assert error.startswith("KUBERNETES_API_TOKEN")
+    assert "KUBERNETES_HOST" in error
+    assert load(least | {"KUBERNETES_HOST": "10.0.0.1"}).kubernetes_host == "10.0.0.1"
+    config = load(least | {"KUBERNETES_HOST": "10.0.0.1", "KUBERNETES_API_TOKEN": f" {CANARY}\n"})
+    assert config.kubernetes_api_token == CANARY
+
+
+def test_there_is_one_authority(least: dict[str, str], images: Path) -> None:
+    """Of two that are set nobody knows which is meant."""
+    (error,) = errors(least | {"KUBERNETES_CA_FILE": str(images), "KUBERNETES_CA_DATA": PEM})
+    assert "KUBERNETES_CA_FILE" in error
+    assert "KUBERNETES_CA_DATA" in error
+    assert load(least | {"KUBERNETES_CA_FILE": str(images)}).kubernetes_ca_file == images
+
+
+def test_the_files_of_pods_are_read(least: dict[str, str], images: Path) -> None:
+    """A template that is there is taken as it is; what is in it is not this module's business."""
+    assert load(least | {"MSO_POD_TEMPLATE_FILE": str(images)}).pod_template == images
 
 
 def test_one_error_lists_everything_and_no_secret() -> None:
@@ -220,13 +333,20 @@ def test_one_error_lists_everything_and_no_secret() -> None:
 
 def test_secrets_are_never_shown(least: dict[str, str]) -> None:
     """Neither in what is logged at the start nor in what Python prints."""
-    config = load(least | {"MQTT_USERNAME": "mso", "MQTT_PASSWORD": CANARY})
-    assert config.mqtt_password == CANARY
+    secrets = {
+        "MQTT_PASSWORD": CANARY,
+        "KUBERNETES_API_TOKEN": CANARY,
+        "KUBERNETES_CA_DATA": b64encode(f"-----BEGIN CERTIFICATE-----\n{CANARY}\n".encode()).decode(),
+    }
+    config = load(least | secrets | {"MQTT_USERNAME": "mso", "KUBERNETES_HOST": "10.0.0.1"})
+    assert config.mqtt_password == config.kubernetes_api_token == CANARY
+    assert CANARY in config.kubernetes_ca_data
     assert CANARY not in repr(config)
     shown = config.shown()
     assert CANARY not in repr(shown)
-    assert shown["MQTT_PASSWORD"] == "****"
-    assert load(least).shown()["MQTT_PASSWORD"] == ""
+    for variable in secrets:
+        assert shown[variable] == "****"
+        assert load(least).shown()[variable] == ""
 
 
 def test_what_is_in_force_is_shown_by_variable(least: dict[str, str], images: Path) -> None:

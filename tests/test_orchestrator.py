@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import repeat
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,17 +25,12 @@ from mso.orchestrator import RETENTION_LOOK_SECONDS
 from tests.builders import NOW, RUN, attempt, crash, key, known, model, order, request, spec
 from tests.fakes.backplane import FakeBackplane, World
 from tests.happening import calm
-from tests.stage import HOUR, MINUTE, Stage, Time
+from tests.stage import HOUR, MINUTE, Stage, Time, standing_still
 
 
 @pytest.fixture(autouse=True)
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """The time of the orchestrator and of the machine, inside of which nothing is ever slow."""
-    time = Time()
-    monkeypatch.setattr("mso.orchestrator.time", SimpleNamespace(monotonic=lambda: time().timestamp()))
-    for module in ("mso.orchestrator", "tests.fakes.backplane"):
-        monkeypatch.setattr(f"{module}.datetime", SimpleNamespace(now=lambda _: time.calendar()))
-    return time
+    return standing_still(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +53,7 @@ async def test_as_many_models_are_started_at_once_as_the_limit_says(time: Time) 
             await calm()
             assert stage.begun("deploy") == [attempt(name) for name in names[: opened + 2]]
             gate.set()
-        await stage.orchestrator.all_deployed()
+        await stage.orchestrator.deployment.all_deployed()
     assert stage.machine.world.starts == [attempt(name) for name in names]
 
 
@@ -73,24 +67,24 @@ async def test_a_slow_start_holds_up_nothing_else(time: Time) -> None:
         stage.inventory.apply(attempt("slow"), Ready())
         assert stage.model("slow").state is State.RUNNING
         gate.set()
-        await stage.orchestrator.all_deployed()
+        await stage.orchestrator.deployment.all_deployed()
     assert stage.model("slow").state is State.RUNNING
     assert stage.outcomes == ["succeeded", "succeeded"]
 
 
 @pytest.mark.parametrize(
-    ("refusal", "reason"),
+    ("refusal", "reason", "message"),
     (
-        (DeployError(Reason.IMAGE_PULL_FAILED, "no such image"), Reason.IMAGE_PULL_FAILED),
-        (BackplaneError("no such image"), Reason.DEPLOY_FAILED),
+        (DeployError(Reason.IMAGE_PULL_FAILED, "no such image"), Reason.IMAGE_PULL_FAILED, "no such image"),
+        (BackplaneError("no room"), Reason.DEPLOY_FAILED, "not deployed within 0 s: no room"),
     ),
     ids=["never", "not in time"],
 )
 async def test_a_model_that_cannot_be_started_has_failed(
-    time: Time, refusal: BackplaneError, reason: Reason, monkeypatch: pytest.MonkeyPatch
+    time: Time, refusal: BackplaneError, reason: Reason, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its reason and the words of the backplane are told, and the other models of its run go on (fault D1)."""
-    stage = Stage(time)
+    stage = Stage(time, deploy_timeout=timedelta(0))
     monkeypatch.setitem(stage.machine.world.refuse, "bad:1", refusal)
     async with stage.playing():
         await stage.deployed("a", spec("b", "bad:1"), "c")
@@ -99,7 +93,7 @@ async def test_a_model_that_cannot_be_started_has_failed(
         State.FAILED,
         reason,
         NO_EXIT_CODE,
-        "no such image",
+        message,
     )
     assert [stage.model(name).state for name in "ac"] == [State.CREATED, State.CREATED]
     assert stage.machine.world.starts == [attempt("a"), attempt("c")]
@@ -115,7 +109,7 @@ async def test_a_model_that_ended_while_it_waited_is_not_started(time: Time) -> 
         await calm()
         stage.inventory.apply(attempt("b"), crash())
         gate.set()
-        await stage.orchestrator.all_deployed()
+        await stage.orchestrator.deployment.all_deployed()
     assert stage.machine.world.starts == [attempt("a")]
 
 
@@ -126,10 +120,10 @@ async def test_what_waits_to_be_started_is_known(time: Time) -> None:
     async with stage.playing():
         stage.inventory.add(order("a", "b", "c"))
         await calm()
-        assert stage.orchestrator.undeployed == 3
+        assert stage.orchestrator.deployment.undeployed == 3
         gate.set()
-        await stage.orchestrator.all_deployed()
-        assert stage.orchestrator.undeployed == 0
+        await stage.orchestrator.deployment.all_deployed()
+        assert stage.orchestrator.deployment.undeployed == 0
 
 
 async def test_a_start_is_told_with_its_image(time: Time) -> None:
@@ -200,7 +194,7 @@ async def test_a_model_whose_start_is_under_way_is_not_missing(time: Time) -> No
         await stage.until(lambda: stage.begun("deploy"))
         await stage.machine.look()
         gate.set()
-        await stage.orchestrator.all_deployed()
+        await stage.orchestrator.deployment.all_deployed()
     assert stage.model().state is State.CREATED
 
 
@@ -480,7 +474,7 @@ async def test_a_model_that_was_ready_in_time_is_left_alone(time: Time) -> None:
         for name in ("early", "later"):
             stage.inventory.apply(attempt(name), Ready())
         gate.set()
-        await stage.orchestrator.all_deployed()
+        await stage.orchestrator.deployment.all_deployed()
         await stage.wait(HOUR)
     assert [stage.model(name).state for name in ("early", "later")] == [State.RUNNING, State.RUNNING]
 
@@ -630,7 +624,7 @@ async def test_what_waits_to_be_started_is_dropped_when_its_simulation_is_stoppe
         await stage.until(lambda: stage.begun("deploy"))
         stage.inventory.stop(RUN, "SimulationDone")
         gate.set()
-        await stage.orchestrator.all_deployed()
+        await stage.orchestrator.deployment.all_deployed()
     assert [stage.model(name).reason for name in "abc"] == [None, Reason.STOPPED, Reason.STOPPED]
     assert stage.machine.world.starts == [attempt("a")]
 

@@ -32,6 +32,9 @@ __all__ = [
 class BackplaneError(Exception):
     """The backplane could not do it now; it may be able to later."""
 
+    retry_after = 0.0
+    """Seconds to wait before another try, where the backplane was told so."""
+
 
 class DeployError(BackplaneError):
     """This attempt can never run: the reason for the wire, and the backplane's own words as the message."""
@@ -84,7 +87,7 @@ class Backplane(Protocol):
         """Start the model's current attempt. The same attempt twice is one process, also across a kill in between.
 
         Returns when the attempt is as good as running: from here on a listing shows it.
-        Raises DeployError if it never can run. Any other trouble is retried inside, until a deadline of its own.
+        Raises DeployError if it never can run, and BackplaneError if it may later: whoever asks tries again.
         """
         ...
 
@@ -101,6 +104,13 @@ class Backplane(Protocol):
         """The last lines of what the attempt wrote, oldest first: utf-8 with replacement, from at most the last MiB.
 
         Raises BackplaneError when there is no log to be had, saying why.
+        """
+        ...
+
+    async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
+        """What the backplane itself has to complain of about the attempt, oldest first; often nothing.
+
+        Raises BackplaneError.
         """
         ...
 

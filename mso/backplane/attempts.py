@@ -15,9 +15,7 @@ Names of directories follow from the ids alone. A file that exists is a fact tha
 """
 
 import fcntl
-import hashlib
 import os
-import re
 import shutil
 import signal
 import time
@@ -30,9 +28,9 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from mso.backplane import Mark, Recollection, recollection
+from mso.backplane.lines import TAIL_BYTES, last_lines
+from mso.backplane.names import fingerprint, slug
 from mso.model import Attempt, End, Failed, Model, Reason, RunKey, Succeeded
-
-TAIL_BYTES = 1 << 20
 
 _SLUG_CHARACTERS = 32
 _MARK_PREFIX = "mark-"
@@ -49,9 +47,7 @@ class Started(NamedTuple):
 
 def directory_name(identifier: str) -> str:
     """A name that is legal and unique for any id, also where `A` and `a` are one file."""
-    slug = re.sub(r"[^a-z0-9]+", "-", identifier.lower())[:_SLUG_CHARACTERS].strip("-")
-    fingerprint = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{slug}-{fingerprint}" if slug else fingerprint
+    return "-".join(part for part in (slug(identifier, _SLUG_CHARACTERS), fingerprint(identifier)) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +189,7 @@ class AttemptFiles:
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
-            data = file.read(TAIL_BYTES).removesuffix(b"\n")
-        if not data or lines <= 0:
-            return ()
-        last = data.rsplit(b"\n", lines)[-lines:]
-        return tuple(line.removesuffix(b"\r").decode("utf-8", "replace") for line in last)
+            return last_lines(file.read(TAIL_BYTES), lines)
 
 
 def end_of(code: int, started: Started | None, finished_at: datetime) -> End:

@@ -162,6 +162,10 @@ class LocalBackplane:
         except OSError as error:
             raise BackplaneError(f"no log of {attempt}: {error}") from error
 
+    async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
+        """None: whatever is wrong with a process is in its log or in its end."""
+        return ()
+
     async def remove(self, attempt: Attempt) -> None:
         """The process ends; its log stays until the run is removed."""
         await self._stop(AttemptFiles.of(self._root, attempt))

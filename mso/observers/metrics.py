@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -10,6 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from mso.admission import Waiting
 from mso.changes import Change, ModelChanged
 from mso.inventory import Inventory
 from mso.model import Failed, State
@@ -23,6 +24,7 @@ class Metrics(Collector):
         self._inventory = inventory
         self._outbox = outbox
         self.broker_connected: Callable[[], bool] = lambda: False
+        self.waiting: Callable[[], Sequence[Waiting]] = tuple
         self._last_listing: float | None = None
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -77,6 +79,11 @@ class Metrics(Collector):
             "mso_simulations_live",
             "Runs that have not ended",
             value=sum(run.ended_at is None for run in self._inventory.runs()),
+        )
+        waiting = self.waiting()
+        yield GaugeMetricFamily("mso_simulations_waiting", "Runs that wait for room", value=len(waiting))
+        yield GaugeMetricFamily(
+            "mso_models_waiting", "Models of runs that wait for room", value=sum(len(one.models) for one in waiting)
         )
         yield GaugeMetricFamily("mso_outbox_rows", "Messages that wait for the broker", value=len(self._outbox))
         yield GaugeMetricFamily("mso_broker_connected", "1 while connected", value=float(self.broker_connected()))

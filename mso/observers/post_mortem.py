@@ -1,8 +1,8 @@
-"""Post-mortem: the last lines of every attempt that failed, for the log and for the termination that waits for them."""
+"""Post-mortem: what an attempt that failed wrote last, and what its backplane says of it: for log and termination."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 
 import structlog
@@ -22,14 +22,17 @@ GIVE_UP_SECONDS = 15.0
 
 
 class PostMortem:
-    """Observer and loop. `release` lets a termination go; `examined` says that the attempt is not needed any more."""
+    """Observer and loop.
+
+    `release` lets a termination go, with last lines and warnings; `examined` says that the attempt is needed no more.
+    """
 
     def __init__(
         self,
         backplane: Backplane,
         *,
         step: Callable[[str], AbstractContextManager[None]],
-        release: Callable[[ModelKey, tuple[str, ...]], None],
+        release: Callable[[ModelKey, tuple[str, ...], tuple[str, ...]], None],
         examined: Callable[[Attempt, Failed], None],
     ) -> None:
         self._backplane = backplane
@@ -68,22 +71,22 @@ class PostMortem:
             await self._settled.wait_for(lambda: run not in self._open)
 
     async def _examine(self, attempt: Attempt, failed: Failed, *, final: bool) -> None:
-        loop = asyncio.get_running_loop()
-        patience = loop.call_later(TERMINATION_WAITS_SECONDS, self._release, attempt.key, ()) if final else None
-        lines: tuple[str, ...] = ()
-        no_log = ""
-        try:
-            # The patience begins with the slot: logs that hang must not cost those behind them theirs.
-            async with self._slots, asyncio.timeout(GIVE_UP_SECONDS):
-                with self._step("post-mortem"):
-                    lines = await self._backplane.tail(attempt, LINES)
-        except BackplaneError as exc:
-            no_log = str(exc)
-        except TimeoutError:
-            no_log = f"the log could not be read within {GIVE_UP_SECONDS:.0f} s"
+        log_read, warnings_read = _Reading(), _Reading()
+
+        def release() -> None:
+            self._release(attempt.key, log_read.lines, warnings_read.lines)
+
+        # The patience begins before the slot: logs that hang must not cost those behind them theirs.
+        patience = asyncio.get_running_loop().call_later(TERMINATION_WAITS_SECONDS, release) if final else None
+        async with self._slots:
+            with self._step("post-mortem"):
+                await asyncio.gather(
+                    log_read.read("log", self._backplane.tail(attempt, LINES)),
+                    warnings_read.read("warnings", self._backplane.warnings(attempt)),
+                )
         if patience:
             patience.cancel()
-            self._release(attempt.key, lines)
+            release()
         (log.error if final else log.warning)(
             "model.failed" if final else "model.attempt_failed",
             simulation=attempt.key.simulation,
@@ -93,8 +96,9 @@ class PostMortem:
             exit_code=failed.exit_code,
             reason=str(failed.reason),
             message=failed.message,
-            last_lines=list(lines),
-            **({"no_log": no_log} if no_log else {}),
+            last_lines=list(log_read.lines),
+            **({"no_log": log_read.trouble} if log_read.trouble else {}),
+            **({"warnings": list(warnings_read.lines)} if warnings_read.lines else {}),
         )
         async with self._settled:
             run = attempt.key.run_key
@@ -103,3 +107,20 @@ class PostMortem:
                 del self._open[run]
             self._settled.notify_all()
         self._examined(attempt, failed)
+
+
+class _Reading:
+    """What could be read so far, and why no more."""
+
+    def __init__(self) -> None:
+        self.lines: tuple[str, ...] = ()
+        self.trouble = ""
+
+    async def read(self, what: str, reading: Awaitable[tuple[str, ...]]) -> None:
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                self.lines = await reading
+        except BackplaneError as exc:
+            self.trouble = str(exc)
+        except TimeoutError:
+            self.trouble = f"the {what} could not be read within {GIVE_UP_SECONDS:.0f} s"

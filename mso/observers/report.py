@@ -14,7 +14,7 @@ import structlog
 from mso.broker import Broker, ConnectionLost
 from mso.changes import Change, ModelChanged, SimulationEnded, SimulationReady
 from mso.inventory import Rejected
-from mso.model import Mark, Model, ModelKey, RunKey, SimulationId, SimulatorName, State
+from mso.model import Mark, Model, ModelKey, Reason, RunKey, SimulationId, SimulatorName, State
 from mso.observers.metrics import Metrics
 from mso.outbox import Kind, Outbox, Row
 from mso.protocol import lifecycle, topics
@@ -37,6 +37,7 @@ class Report:
         step: Callable[[str], AbstractContextManager[None]],
         mark: Callable[[RunKey, Mark], Awaitable[None]],
         reported: Callable[[RunKey], None],
+        send_error_occurred: bool = False,
     ) -> None:
         self._broker = broker
         self._outbox = outbox
@@ -44,6 +45,9 @@ class Report:
         self._step = step
         self._mark = mark
         self._reported = reported
+        self._send_error_occurred = send_error_occurred
+        self._complained: set[RunKey] = set()
+        """Runs of whose first failure the simulation orchestrator was told in the one message that it obeys."""
         self._held: dict[ModelKey, tuple[int, Model]] = {}
         self._to_mark: asyncio.Queue[tuple[RunKey, Mark, int]] = asyncio.Queue()
         self._in_flight = 0
@@ -69,6 +73,7 @@ class Report:
                 )
                 self._to_mark.put_nowait((run, Mark.READY, number))
             case SimulationEnded(run, request):
+                self._complained.discard(run)
                 self._put(
                     Kind.ALL_TERMINATED,
                     topics.all_models_have_terminated(request.simulator, run.simulation),
@@ -92,13 +97,24 @@ class Report:
         )
         if waits_for_lines:
             self._held[model.key] = (number, model)
+        run = model.key.run_key
+        if self._send_error_occurred and _is_failure(model) and run not in self._complained:
+            self._complained.add(run)
+            self._put(
+                Kind.ERROR_OCCURRED,
+                topics.error_occurred(model.request.simulator, model.key.simulation, model.key.model),
+                lifecycle.error_occurred(model),
+                model.key.simulation,
+                run=run,
+                about=model.key.model,
+            )
 
-    def release(self, key: ModelKey, last_lines: tuple[str, ...]) -> None:
+    def release(self, key: ModelKey, last_lines: tuple[str, ...], warnings: tuple[str, ...] = ()) -> None:
         """The last lines of a failed model are there, or were waited for long enough: its termination may go."""
         held = self._held.pop(key, None)
         if held:
             number, model = held
-            self._outbox.release(number, lifecycle.model_has_terminated(model, last_lines))
+            self._outbox.release(number, lifecycle.model_has_terminated(model, last_lines, warnings))
             self._wake.set()
 
     def reject(self, simulator: SimulatorName, simulation: SimulationId, rejected: Rejected) -> None:
@@ -200,3 +216,8 @@ class Report:
         """Wait until nothing is waiting to be sent, and what was sent is written down as such."""
         await self._empty.wait()
         await self._to_mark.join()
+
+
+def _is_failure(model: Model) -> bool:
+    """Whether something went wrong: what was stopped did not fail of its own."""
+    return model.state is State.FAILED and model.reason is not Reason.STOPPED

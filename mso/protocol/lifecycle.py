@@ -227,8 +227,8 @@ def all_models_have_terminated() -> bytes:
     return lifecycle_pb2.AllModelsHaveTerminated().SerializeToString()
 
 
-def model_has_terminated(model: Model, last_lines: Iterable[str] = ()) -> bytes:
-    """The end of a model, in the version in which it was asked for."""
+def model_has_terminated(model: Model, last_lines: Iterable[str] = (), warnings: Iterable[str] = ()) -> bytes:
+    """The end of a model, in the version in which it was asked for; warnings of the backplane stand in the message."""
     code = NO_EXIT_CODE if model.exit_code is None else model.exit_code
     message = lifecycle_pb2.ModelHasTerminated(
         status=lifecycle_pb2.SUCCESSFULL if model.state is State.SUCCEEDED else lifecycle_pb2.FAILED,
@@ -236,7 +236,7 @@ def model_has_terminated(model: Model, last_lines: Iterable[str] = ()) -> bytes:
     )
     if model.request.protocol_version > 1:
         message.reason = model.reason or ""
-        message.message = _cut(model.message, TEXT_BYTES_AT_MOST)
+        message.message = _cut("\n".join(filter(None, (model.message, *warnings))), TEXT_BYTES_AT_MOST)
         message.lastLogLines.extend(fit(last_lines, LOG_BYTES_AT_MOST))
         message.attempt = model.attempt
         if model.started_at:
@@ -244,6 +244,14 @@ def model_has_terminated(model: Model, last_lines: Iterable[str] = ()) -> bytes:
         if model.finished_at:
             message.finishedAt.FromDatetime(model.finished_at)
     return message.SerializeToString()
+
+
+def error_occurred(model: Model) -> bytes:
+    """The one message of a failure that simulation orchestrators of version 1 obey: they end with its text."""
+    text = f"model {model.key.model} failed: {model.reason}, exit code {model.exit_code}"
+    if model.message:
+        text = f"{text}: {model.message}"
+    return lifecycle_pb2.ErrorOccurred(error_message=_cut(text, TEXT_BYTES_AT_MOST)).SerializeToString()
 
 
 def deploy_models_rejected(rejected: Rejected) -> bytes:

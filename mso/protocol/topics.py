@@ -94,6 +94,11 @@ def model_has_terminated(simulator: SimulatorName, simulation: SimulationId, mod
     return f"/lifecycle/mso/{simulator}/{simulation}/{model}/ModelHasTerminated"
 
 
+def error_occurred(simulator: SimulatorName, simulation: SimulationId, model: ModelId) -> str:
+    """Part 6 is looked up by simulation orchestrators of version 1 as a message about that model."""
+    return f"/lifecycle/mso/{simulator}/{simulation}/{model}/ErrorOccurred"
+
+
 def all_models_have_terminated(simulator: SimulatorName, simulation: SimulationId) -> str:
     return f"/lifecycle/mso/{simulator}/{simulation}/AllModelsHaveTerminated"
 

@@ -1,4 +1,4 @@
-"""A local backplane with images of a few words, and the models to run on it."""
+"""A local backplane with images of a few words, and the models to run on it; a server that plays the Kubernetes API."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ from mso.model import (
     SimulationId,
     SimulatorName,
 )
+from tests.backplane.api_server import ApiServer, api_server
+from tests.mosquitto import Certificate, make_certificate
 
 Variables = Mapping[str, str] | Sequence[tuple[str, str]]
 
@@ -68,3 +70,16 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     async with machine.open(["true"], terminate_grace_seconds=0.1) as backplane:
         for attempt in all_attempts(machine.root):
             await backplane.remove(attempt.model().current)
+
+
+@pytest.fixture(scope="session")
+def api_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("api"), "api")
+
+
+@pytest.fixture
+async def server(api_certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiServer]:
+    for name in ("NO_PROXY", "no_proxy"):  # the way to it is short, whatever this machine is set to
+        monkeypatch.setenv(name, "127.0.0.1")
+    async with api_server(api_certificate) as server:
+        yield server

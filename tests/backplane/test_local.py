@@ -17,8 +17,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from mso.backplane import BackplaneError, DeployError, Listed, local
-from mso.backplane.attempts import TAIL_BYTES, AttemptFiles, all_attempts
+from mso.backplane.attempts import AttemptFiles, all_attempts
 from mso.backplane.images import Launch
+from mso.backplane.lines import TAIL_BYTES
 from mso.backplane.local import LocalBackplane
 from mso.backplane.processes import Exits
 from mso.backplane.shim import start

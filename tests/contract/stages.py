@@ -34,12 +34,17 @@ _ADDED = {"PATH", "LC_CTYPE", "__CF_USER_TEXT_ENCODING"}
 class Stage(Protocol):
     """How the suite reaches behind a backplane."""
 
+    @property
+    def logs_whole_lines(self) -> bool:
+        """Whether a log lacks its last line until that has ended, or the attempt has."""
+        ...
+
     def open(self) -> Backplane:
         """A new instance over the same world, as a new process of MSO would make it. Enter it with `async with`."""
         ...
 
     async def say(self, attempt: Attempt, text: bytes) -> None:
-        """The attempt writes these bytes. Returns when they are written."""
+        """The attempt writes these bytes. Returns when they are in its log, or as many of them as come there by now."""
         ...
 
     async def finish(self, attempt: Attempt, exit_code: int) -> None:
@@ -66,6 +71,8 @@ class Stage(Protocol):
 
 
 class FakeStage:
+    logs_whole_lines = False
+
     def __init__(self, scratch: Path) -> None:
         self._world = World(refuse={UNKNOWN: DeployError(Reason.IMAGE_PULL_FAILED, f"no image {UNKNOWN}")})
 
@@ -97,6 +104,8 @@ class FakeStage:
 
 class LocalStage:
     """Its puppet is puppet.py, a real process that is told over a FIFO in its working directory what to do."""
+
+    logs_whole_lines = False
 
     def __init__(self, scratch: Path) -> None:
         self._state = scratch / "state"
@@ -174,7 +183,14 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.005)
 
 
+def _kubernetes_stage(scratch: Path) -> Stage:
+    from tests.contract.kubernetes_stage import KubernetesStage  # it is built upon this module
+
+    return KubernetesStage(scratch)
+
+
 STAGES: Mapping[str, Callable[[Path], Stage]] = {
     "fake": FakeStage,
     "local": LocalStage,
+    "kubernetes": _kubernetes_stage,
 }

@@ -115,12 +115,23 @@ async def test_attempts_and_runs_are_strangers_to_each_other(stage: Stage) -> No
 
 
 async def test_an_unknown_image_can_never_run(stage: Stage) -> None:
-    """An image that cannot be had is a DeployError(ImagePullFailed) that names it, and nothing is left of it."""
+    """An image that cannot be had is ImagePullFailed and named, by deploy or by the watch; nothing living is left."""
+    model = a_model(image=UNKNOWN)
     async with stage.open() as backplane, watching(backplane) as watch:
-        with pytest.raises(DeployError, match=UNKNOWN) as refused:
-            await backplane.deploy(a_model(image=UNKNOWN))
-        assert refused.value.reason is Reason.IMAGE_PULL_FAILED
-        assert await watch.listing() == {}
+        try:
+            await backplane.deploy(model)
+        except DeployError as refused:
+            reason, message = refused.reason, str(refused)
+            assert await watch.listing() == {}
+        else:
+            end = await watch.end(model.current)
+            assert isinstance(end, Failed)
+            reason, message = end.reason, end.message
+        assert reason is Reason.IMAGE_PULL_FAILED
+        assert UNKNOWN in message
+        await backplane.remove(model.current)
+        assert all(said.end is not None for said in (await watch.listing()).values())
+        assert await stage.running(model.current) == 0
 
 
 async def test_exit_code_zero_is_success(stage: Stage) -> None:
@@ -237,13 +248,16 @@ async def test_the_watch_lists_again_and_again(stage: Stage) -> None:
 async def test_the_tail_is_the_last_lines_oldest_first(stage: Stage) -> None:
     """The last lines come without their line ends; one that is not ended yet counts; asking for more is fine."""
     model = a_model()
-    async with stage.open() as backplane:
+    async with stage.open() as backplane, watching(backplane) as watch:
         await backplane.deploy(model)
         await stage.say(model.current, b"one\n\ntwo\nthree\n")
         assert await backplane.tail(model.current, 2) == ("two", "three")
         assert await backplane.tail(model.current, 3) == ("", "two", "three")
         await stage.say(model.current, b"fo")
         await stage.say(model.current, b"ur")
+        if stage.logs_whole_lines:
+            await stage.finish(model.current, 0)
+            await watch.end(model.current)
         assert await backplane.tail(model.current, 30) == ("one", "", "two", "three", "four")
         assert await backplane.tail(model.current, 0) == ()
 
@@ -417,8 +431,7 @@ async def test_any_ids_make_distinct_attempts(stage: Stage) -> None:
         listing = await watch.listing()
         assert listing.keys() == wanted
         assert {said.recall().model.key for said in listing.values()} == {attempt.key for attempt in wanted}
-        for model in models:
-            await backplane.remove_run(model.key.run_key)
+        await asyncio.gather(*(backplane.remove_run(model.key.run_key) for model in models))
         assert await watch.listing() == {}
 
 

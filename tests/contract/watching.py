@@ -1,6 +1,7 @@
 """Reading a watch in a test: a whole listing, or on to the end of one attempt."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
@@ -18,11 +19,12 @@ class Watching:
         self._stream = stream
 
     async def listing(self) -> dict[Attempt, Observation]:
-        """The next listing that is heard from its beginning."""
+        """The next listing that begins after this was asked for: one that began before may be waiting to be heard."""
+        asked = time.monotonic()
         said, listed = await self.raw_listing()
-        if not listed.present <= said.keys():  # an earlier question was answered in the middle of this one
+        while listed.began < asked:
             said, listed = await self.raw_listing()
-            assert listed.present <= said.keys()
+        assert listed.present <= said.keys()
         return {attempt: said[attempt] for attempt in listed.present}
 
     async def raw_listing(self) -> tuple[dict[Attempt, Observation], Listed]:

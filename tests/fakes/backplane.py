@@ -31,6 +31,8 @@ class World:
     marks: dict[RunKey, set[Mark]] = field(default_factory=dict)
     starts: list[Attempt] = field(default_factory=list)
     """Every process that was ever started, in order."""
+    warnings: dict[Attempt, list[str]] = field(default_factory=dict)
+    """What there is to complain of about an attempt."""
     refuse: dict[str, DeployError] = field(default_factory=dict)
     """What becomes of an image that cannot be deployed."""
     trouble: BackplaneError | None = None
@@ -119,6 +121,10 @@ class FakeBackplane:
         if not data or lines <= 0:
             return ()
         return tuple(line.decode("utf-8", "replace") for line in data.split(b"\n")[-lines:])
+
+    async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
+        await self._reach()
+        return tuple(self.world.warnings.get(attempt, ()))
 
     async def remove(self, attempt: Attempt) -> None:
         await self._reach()

@@ -109,6 +109,7 @@ def test_messages_that_the_broker_has_are_counted_by_their_kind() -> None:
     assert scrape.read("mso_messages_sent_total") == {
         "models_ready": 1,
         "termination": 2,
+        "error_occurred": 1,
         "all_terminated": 1,
         "rejection": 1,
     }

@@ -26,6 +26,9 @@ class Logs(FakeBackplane):
         self._gates: dict[Attempt, asyncio.Event] = {}
         self.bug: Exception | None = None
 
+        self.no_warnings: BackplaneError | asyncio.Event | None = None
+        """What comes of asking for warnings: an error, or nothing until then."""
+
     def shut(self, attempt: Attempt) -> asyncio.Event:
         return self._gates.setdefault(attempt, asyncio.Event())
 
@@ -37,6 +40,13 @@ class Logs(FakeBackplane):
             raise self.bug
         return await super().tail(attempt, lines)
 
+    async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
+        if isinstance(self.no_warnings, BackplaneError):
+            raise self.no_warnings
+        if self.no_warnings:
+            await self.no_warnings.wait()
+        return await super().warnings(attempt)
+
 
 class Examination:
     """A post-mortem with all that it needs."""
@@ -45,7 +55,7 @@ class Examination:
         self._happening = Happening()
         self.until = self._happening.until
         self.logs = Logs()
-        self.released: list[tuple[ModelKey, tuple[str, ...]]] = []
+        self.released: list[tuple[ModelKey, tuple[str, ...], tuple[str, ...]]] = []
         self.examined: list[tuple[Attempt, Failed]] = []
         self.inventory = Inventory()
         self.post_mortem = PostMortem(
@@ -73,7 +83,7 @@ class Examination:
         self.logs.world.say(about, log)
         self.inventory.apply(about, failed)
 
-    def _note(self, where: list[Any]) -> Callable[[Any, Any], None]:
+    def _note(self, where: list[Any]) -> Callable[..., None]:
         def note(*what: Any) -> None:
             where.append(what)
             self._happening.tell()
@@ -112,7 +122,7 @@ async def test_the_last_lines_of_a_failed_model_are_told() -> None:
             "last_lines": list(last),
         }
     ]
-    assert examination.released == [(key(), last)]
+    assert examination.released == [(key(), last, ())]
     assert examination.examined == [(attempt(), failed)]
 
 
@@ -151,7 +161,7 @@ async def test_a_log_that_is_not_there_is_said() -> None:
             await examination.until(lambda: examination.examined)
     (told,) = logs
     assert (told["last_lines"], told["no_log"]) == ([], "no log of sim-1/1/m-0#1: it is not there")
-    assert examination.released == [(key(), ())]
+    assert examination.released == [(key(), (), ())]
 
 
 @pytest.mark.usefixtures("short_waits")
@@ -166,7 +176,7 @@ async def test_a_log_that_cannot_be_read_for_ever_is_given_up() -> None:
             await examination.until(lambda: examination.released)
             assert examination.examined == []
             await examination.until(lambda: examination.examined)
-    assert {lines for _, lines in examination.released} == {()}
+    assert {lines for _, lines, _ in examination.released} == {()}
     (told,) = logs
     assert told["last_lines"] == []
     assert "could not be read within" in told["no_log"]
@@ -182,7 +192,7 @@ async def test_a_slow_log_is_told_although_the_termination_has_gone(monkeypatch:
         with capture_logs() as logs:
             examination.fail(attempt(), crash(), b"at last\n")
             await examination.until(lambda: examination.released)
-            assert (examination.released, logs) == ([(key(), ())], [])
+            assert (examination.released, logs) == ([(key(), (), ())], [])
             gate.set()
             await examination.until(lambda: examination.examined)
     assert [told["last_lines"] for told in logs] == [["at last"]]
@@ -276,4 +286,91 @@ async def test_the_trouble_of_one_log_is_not_that_of_the_next() -> None:
         examination.logs.bug = None
         examination.fail(attempt("b"), crash(), b"here\n")
         await examination.until(lambda: examination.examined[1:])
-    assert examination.released == [(key("a"), ()), (key("b"), ("here",))]
+    assert examination.released == [(key("a"), (), ()), (key("b"), ("here",), ())]
+
+
+# -- warnings ---------------------------------------------------------------------------------------------------------
+
+WARNINGS = ["FailedMount: no such secret", "BackOff: again and again"]
+
+
+async def test_what_the_backplane_warned_of_is_told() -> None:
+    """In the one event of the log that tells the failure, and to the termination (fault P7)."""
+    examination = Examination()
+    examination.logs.world.warnings[attempt()] = WARNINGS
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash(), b"last words\n")
+            await examination.until(lambda: examination.examined)
+    (told,) = logs
+    assert (told["event"], told["last_lines"], told["warnings"]) == ("model.failed", ["last words"], WARNINGS)
+    assert examination.released == [(key(), ("last words",), tuple(WARNINGS))]
+
+
+async def test_an_attempt_that_is_followed_by_another_has_its_warnings_told() -> None:
+    """Those of that attempt, and of no other."""
+    examination = Examination()
+    examination.logs.world.warnings |= {attempt(): WARNINGS, attempt(number=2): ["of the next one"]}
+    async with examination.going_on():
+        await examination.ask(spec(retries=1))
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash())
+            await examination.until(lambda: examination.examined)
+    assert [(told["event"], told["warnings"]) for told in logs] == [("model.attempt_failed", WARNINGS)]
+
+
+async def test_warnings_that_cannot_be_had_cost_nothing() -> None:
+    """The lines are told as if nobody had asked for more."""
+    examination = Examination()
+    examination.logs.no_warnings = BackplaneError("events may not be listed")
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash(), b"last words\n")
+            await examination.until(lambda: examination.examined)
+    (told,) = logs
+    assert (told["last_lines"], "warnings" in told, "no_log" in told) == (["last words"], False, False)
+    assert examination.released == [(key(), ("last words",), ())]
+
+
+async def test_warnings_are_told_where_there_is_no_log() -> None:
+    """A container that never began has none, and then they say all that there is to say (fault L2)."""
+    examination = Examination()
+    examination.logs.world.warnings[attempt()] = WARNINGS
+    examination.logs.bug = BackplaneError("container is waiting to start")
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash())
+            await examination.until(lambda: examination.examined)
+    (told,) = logs
+    assert (told["no_log"], told["warnings"]) == ("container is waiting to start", WARNINGS)
+    assert examination.released == [(key(), (), tuple(WARNINGS))]
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_warnings_that_do_not_come_cost_the_termination_no_lines() -> None:
+    """What was read in time goes with it, and nobody waits for the rest for ever."""
+    examination = Examination()
+    examination.logs.no_warnings = asyncio.Event()
+    async with examination.going_on():
+        await examination.ask("m-0")
+        with capture_logs() as logs:
+            examination.fail(attempt(), crash(), b"last words\n")
+            await examination.until(lambda: examination.examined)
+    assert [told["last_lines"] for told in logs] == [["last words"]]
+    assert examination.released[0] == (key(), ("last words",), ())
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_log_that_does_not_come_costs_the_termination_no_warnings() -> None:
+    """Nor the other way round."""
+    examination = Examination()
+    examination.logs.world.warnings[attempt()] = WARNINGS
+    examination.logs.shut(attempt())
+    async with examination.going_on():
+        await examination.ask("m-0")
+        examination.fail(attempt(), crash())
+        await examination.until(lambda: examination.examined)
+    assert examination.released[0] == (key(), (), tuple(WARNINGS))

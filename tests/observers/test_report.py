@@ -1,82 +1,22 @@
 """What the simulation orchestrator hears, over a broker that is there, and acknowledges, when the test says so."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 
 import pytest
 from structlog.testing import capture_logs
 
 from mso.backplane import BackplaneError
-from mso.inventory import Inventory, Rejected
-from mso.model import Attempt, Mark, ModelSpec, Ready, Reason, RunKey, SimulationId, SimulatorName, Succeeded
-from mso.observers.metrics import Metrics
+from mso.inventory import Rejected
+from mso.model import Attempt, Mark, ModelSpec, Reason, SimulationId, SimulatorName, Succeeded
 from mso.observers.post_mortem import PostMortem
-from mso.observers.report import WINDOW, Report
-from mso.outbox import Outbox
+from mso.observers.report import WINDOW
 from mso.protocol.messages import lifecycle_pb2
-from tests.builders import RUN, SIM, SO, attempt, crash, key, order
+from tests.builders import RUN, SIM, SO, attempt, crash, key
 from tests.fakes.backplane import FakeBackplane
-from tests.fakes.broker import FakeBroker, Sent
-from tests.happening import Happening, calm, running
-
-
-class Desk:
-    """A report with all that it needs. Marks are written once `may_mark` is set."""
-
-    def __init__(self, broker: FakeBroker | None = None) -> None:
-        self.broker = broker or FakeBroker()
-        self._happening = Happening()
-        self.broker.heard = self._happening.tell
-        self.until = self._happening.until
-        self.inventory = Inventory()
-        self.outbox = Outbox()
-        self.metrics = Metrics(self.inventory, self.outbox)
-        self.asked_to_mark: list[tuple[RunKey, Mark]] = []
-        self.may_mark = asyncio.Event()
-        self.may_mark.set()
-        self.reported: list[RunKey] = []
-        self.report = Report(
-            self.broker,
-            self.outbox,
-            self.metrics,
-            step=lambda _: nullcontext(),
-            mark=self._mark,
-            reported=self.reported.append,
-        )
-        self.inventory.subscribe(self.report.observe)
-
-    def open(self) -> AbstractAsyncContextManager[None]:
-        """Every loop turns."""
-        return running(self.report.send(), self.report.mark_runs())
-
-    def ask(self, *models: str | ModelSpec, version: int = 1, simulation: str = SIM) -> None:
-        self.inventory.add(order(*models, simulation=simulation, protocol_version=version))
-
-    def make_ready(self, *models: str) -> None:
-        for model in models:
-            self.inventory.apply(attempt(model), Ready())
-
-    def end(self, *models: str) -> None:
-        for model in models:
-            self.inventory.apply(attempt(model), Succeeded())
-
-    def fail(self, model: str = "m-0", exit_code: int = 3) -> None:
-        self.inventory.apply(attempt(model), crash(exit_code))
-
-    @property
-    def heard(self) -> list[str]:
-        """What was sent, in short."""
-        return self.broker.names
-
-    async def _mark(self, run: RunKey, mark: Mark) -> None:
-        self.asked_to_mark.append((run, mark))
-        await self.may_mark.wait()
-
-
-def terminated(sent: Sent) -> lifecycle_pb2.ModelHasTerminated:
-    assert sent.topic.endswith("/ModelHasTerminated")
-    return lifecycle_pb2.ModelHasTerminated.FromString(sent.payload)
-
+from tests.fakes.broker import FakeBroker
+from tests.happening import calm, running
+from tests.observers.desk import Desk, terminated
 
 # -- what is said -----------------------------------------------------------------------------------------------------
 
@@ -140,6 +80,28 @@ async def test_a_failed_model_of_version_2_is_reported_with_its_last_lines() -> 
     assert desk.heard[1:] == ["a ModelHasTerminated", "AllModelsHaveTerminated"]
     message = terminated(desk.broker.sent[1])
     assert (message.exitCode, message.reason, list(message.lastLogLines)) == (3, "Error", ["it did", "not work"])
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    ((1, ""), (2, "0/3 nodes are available\nFailedScheduling: no memory\nNotTriggerScaleUp: no room")),
+)
+async def test_what_the_backplane_warned_of_is_in_the_message(version: int, said: str) -> None:
+    """Of version 2; version 1 has no words for it, and gets the bytes that it always got (fault P7)."""
+    desk, backplane = Desk(), FakeBackplane()
+    backplane.world.warnings[attempt()] = ["FailedScheduling: no memory", "NotTriggerScaleUp: no room"]
+    post_mortem = PostMortem(
+        backplane, step=lambda _: nullcontext(), release=desk.report.release, examined=lambda *_: None
+    )
+    desk.inventory.subscribe(post_mortem.observe)
+    async with desk.open(), running(post_mortem.run()):
+        desk.ask("m-0", version=version)
+        desk.inventory.apply(attempt(), crash(-1, Reason.UNSCHEDULABLE, message="0/3 nodes are available"))
+        await calm()
+    message = terminated(desk.broker.sent[0])
+    assert (message.exitCode, message.message) == (-1, said)
+    if version == 1:
+        assert desk.broker.sent[0].payload.hex() == "080110ffffffffffffffffff01"
 
 
 async def test_lines_that_come_too_late_are_not_sent() -> None:

@@ -104,6 +104,7 @@ def test_what_is_told_goes_to_the_topics_of_the_protocol() -> None:
     """Deployed SOs index the parts of these topics: not one may move."""
     assert topics.models_ready(SO, SIM) == "/lifecycle/mso/dots-so/sim 1/ModelsReady"
     assert topics.model_has_terminated(SO, SIM, MODEL) == "/lifecycle/mso/dots-so/sim 1/modèl-0/ModelHasTerminated"
+    assert topics.error_occurred(SO, SIM, MODEL) == "/lifecycle/mso/dots-so/sim 1/modèl-0/ErrorOccurred"
     assert topics.all_models_have_terminated(SO, SIM) == "/lifecycle/mso/dots-so/sim 1/AllModelsHaveTerminated"
     assert topics.deploy_models_rejected(SO, SIM) == "/lifecycle/mso/dots-so/sim 1/DeployModelsRejected"
     assert topics.status(SO) == "/healthcheck/mso/dots-so/Status"

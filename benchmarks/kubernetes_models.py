@@ -1,0 +1,371 @@
+"""How fast and how heavy is `mso run` on Kubernetes? Each figure stands beside a yardstick of the same run and cluster.
+
+- *deploy*: from DeployModels to the last create that the API accepted. Yardstick, the *bare creator*: as many POSTs of
+  as large a pod at the same concurrency by plain aiohttp.
+- *end to wire*: how much later than a *bare watcher* (twenty lines that watch and note) a subscriber hears of an end.
+- *requests*: what the audit log of the API server counts for MSO, a model.
+- *CPU* and *memory* of the process, while it works and while it idles; how long its loop is ever blocked, by asking
+  `/livez` all the while; how long a restart takes until every pod is adopted again.
+
+Pods run on the nodes of the cluster, or on paper by a program that plays kubelets (`--players`), which also says
+ReadyForProcessing for them.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import yaml
+
+from mso.backplane.pods import PodSettings, pod_manifest
+from mso.model import EnvironmentVariable, Model, ModelId, ModelKey, ModelSpec, Request, SimulationId, SimulatorName
+from tests.kubernetes_cluster import Cluster, find
+from tests.mosquitto import Mosquitto
+from tests.peer import Peer, configuration, order
+from tests.service import MsoProcess
+
+IMAGE = "paper:1"
+CONCURRENCY = 32
+
+
+class Api:
+    """The API by plain aiohttp: what the yardsticks are made of."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        config = yaml.safe_load(kubeconfig.read_text())
+        cluster = config["clusters"][0]["cluster"]
+        self.pods = f"{cluster['server']}/api/v1/namespaces/{namespace}/pods"
+        self._tls = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        self._token = config["users"][0]["user"]["token"]
+
+    def session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONCURRENCY + 8, ssl=self._tls),
+            headers={"Authorization": f"Bearer {self._token}", "User-Agent": "yardstick"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+
+class BareWatcher(threading.Thread):
+    """Notes when the end of each pod is shown by a watch, as early as anybody could know it."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(daemon=True)
+        self._api = api
+        self.ended: dict[str, float] = {}
+        """By the id of the model (time.monotonic())."""
+        self.ready = threading.Event()
+
+    def run(self) -> None:
+        asyncio.run(self._watch())
+
+    async def _watch(self) -> None:
+        async with self._api.session() as session:
+            async with session.get(self._api.pods, params={"limit": "1"}) as answer:
+                version = (await answer.json())["metadata"]["resourceVersion"]
+            while True:
+                query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "600"}
+                with suppress(aiohttp.ClientError):
+                    async with session.get(self._api.pods, params=query, read_bufsize=2**24) as stream:
+                        self.ready.set()
+                        async for line in stream.content:
+                            seen = time.monotonic()
+                            pod = json.loads(line)["object"]
+                            version = pod["metadata"]["resourceVersion"]
+                            statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+                            if statuses[0].get("state", {}).get("terminated"):
+                                self.ended.setdefault(pod["metadata"]["annotations"]["mso/model-id"], seen)
+
+
+class Heartbeat(threading.Thread):
+    """Asks `/livez` all the while: the longest answer is about as long as the loop was blocked."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._over = threading.Event()
+        self.answers: list[float] = []
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            began = time.monotonic()
+            with suppress(OSError):
+                urllib.request.urlopen(self._url, timeout=60).read()  # noqa: S310 - the URL is ours
+                self.answers.append(time.monotonic() - began)
+
+    def stop(self) -> list[float]:
+        self._over.set()
+        self.join()
+        return sorted(self.answers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kubernetes_models",
+        description="How fast and how heavy is `mso run` on Kubernetes? Needs a Mosquitto and MSO_TEST_KUBECONFIG.",
+    )
+    parser.add_argument("--models", type=int, default=400, metavar="N", help="models of the simulation (400)")
+    parser.add_argument("--run-seconds", type=float, default=20.0, metavar="S", help="how long each of them works (20)")
+    parser.add_argument("--idle-seconds", type=float, default=60.0, metavar="S", help="how long to watch it idle (60)")
+    parser.add_argument("--players", type=Path, metavar="PROGRAM", help="plays kubelets; else the nodes run the pods")
+    parser.add_argument("--nodes", type=int, default=20, metavar="N", help="how many kubelets it plays (20)")
+    parser.add_argument("--image", default=IMAGE, help="the image of the models: a fake_model, where nodes run them")
+    options = parser.parse_args()
+    cluster = find()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mso-bench-")))
+        mosquitto = stack.enter_context(Mosquitto(directory / "mosquitto", persistence=False, max_queued_messages=0))
+        namespace = stack.enter_context(a_namespace(cluster))
+        variables = {
+            "MSO_BACKPLANE": "kubernetes",
+            "KUBECONFIG": str(cluster.kubeconfig),
+            "KUBERNETES_NAMESPACE": namespace,
+            "MSO_POD_TEMPLATE_FILE": str(template(directory, options.players is not None)),
+        }
+        if options.players:
+            stack.enter_context(players(options.players, options.nodes, cluster, mosquitto))
+        mso = stack.enter_context(MsoProcess(mosquitto, directory / "mso", **variables))
+        peer = stack.enter_context(Peer(mosquitto))
+        Measurement(options, cluster, namespace, mso, peer, mosquitto).run()
+
+
+class Measurement:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        cluster: Cluster,
+        namespace: str,
+        mso: MsoProcess,
+        peer: Peer,
+        mosquitto: Mosquitto,
+    ) -> None:
+        self._count: int = options.models
+        self._options = options
+        self._cluster = cluster
+        self._api = Api(cluster.kubeconfig, namespace)
+        self._namespace = namespace
+        self._mso = mso
+        self._peer = peer
+        self._mosquitto = mosquitto
+
+    def run(self) -> None:
+        process = psutil.Process(self._mso.pid)
+        report("memory, no model", process.memory_info().rss / 2**20, "MiB resident")
+        bare = asyncio.run(self._bare_creator())
+        watcher = BareWatcher(self._api)
+        watcher.start()
+        watcher.ready.wait(30)
+        heartbeat = Heartbeat(f"http://127.0.0.1:{self._mso.http_port}/livez")
+        heartbeat.start()
+        before, asked = cpu(process), self._requests()
+        created, began = self._deploy()
+        report(f"deploy {self._count} models", created, "s", bare, "the bare creator")
+        heard = self._peer.wait_for_end("bench", seconds=3600)
+        spent = cpu(process) - before
+        ends = {message.model: message.at for message in heard if message.model}
+        lags = [at - watcher.ended[model] for model, at in ends.items() if model in watcher.ended]
+        report_spread("end to wire, later than the bare watcher", lags)
+        report("last termination to AllModelsHaveTerminated", heard[-1].at - max(ends.values()), "s")
+        per_second = Counter(int(at - began) for at in watcher.ended.values())
+        report("ends in the busiest second", max(per_second.values(), default=0), "")
+        report("CPU a model, its whole life", 1000 * spent / self._count, "ms")
+        answers = heartbeat.stop()
+        report("loop blocked at most (longest /livez)", 1000 * answers[-1], "ms")
+        report("memory after it", process.memory_info().rss / 2**20, "MiB resident")
+        time.sleep(2.0)  # the audit log is written a moment later
+        for verb, number in sorted((self._requests() - asked).items()):
+            report(f"requests: {verb}", number / self._count, "a model")
+        self._idle(process)
+        self._restart()
+
+    def _deploy(self) -> tuple[float, float]:
+        """Seconds from the request to the last create accepted, by the time stamps of the log; and when it was made."""
+        configurations = [
+            configuration(
+                f"m{number}",
+                self._options.image,
+                SIMULATION_ID="bench",
+                MODEL_ID=f"m{number}",
+                RUN_SECONDS=str(self._options.run_seconds),
+                MQTT_HOST=self._cluster.gateway(),
+                MQTT_PORT=str(self._mosquitto.port),
+                MQTT_USERNAME=self._mosquitto.username,
+                MQTT_PASSWORD=self._mosquitto.password,
+            )
+            for number in range(self._count)
+        ]
+        began = time.time()
+        self._peer.deploy("bench", order(*configurations, keep_logs_hours=1))
+        events = self._mso.wait_for_event("model.deployed", self._count)
+        last = max(datetime.fromisoformat(event["timestamp"]).timestamp() for event in events)
+        return last - began, time.monotonic()
+
+    async def _bare_creator(self) -> float:
+        """Seconds for as many POSTs at the same concurrency; the pods are of no node, and gone afterwards."""
+        slots = asyncio.Semaphore(CONCURRENCY)
+        async with self._api.session() as session:
+
+            async def create(number: int) -> None:
+                manifest = pod_manifest(a_model(f"bare-{number}"), PodSettings())
+                manifest["spec"]["nodeSelector"] = {"nobody": "has-this"}
+                manifest["metadata"]["labels"] = {"yardstick": "yes"}
+                async with slots, session.post(self._api.pods, json=manifest) as answer:
+                    assert answer.status == 201, await answer.text()
+
+            began = time.monotonic()
+            await asyncio.gather(*(create(number) for number in range(self._count)))
+            took = time.monotonic() - began
+            async with session.delete(self._api.pods, params={"labelSelector": "yardstick=yes"}) as answer:
+                await answer.read()
+        return took
+
+    def _requests(self) -> Counter[str]:
+        """What MSO asked of this namespace so far, by verb and resource."""
+        if self._cluster.command is None:
+            return Counter()
+        found: Counter[str] = Counter()
+        for line in Path(self._cluster.audit()).read_text().splitlines():
+            entry = json.loads(line)
+            reference = entry.get("objectRef", {})
+            if entry.get("userAgent") == "mso" and reference.get("namespace") == self._namespace:
+                resource = "/".join(filter(None, (reference.get("resource"), reference.get("subresource"))))
+                found[f"{entry['verb']} {resource}"] += 1
+        return found
+
+    def _idle(self, process: psutil.Process) -> None:
+        """With every pod still there, for its log."""
+        before, began = cpu(process), time.monotonic()
+        time.sleep(self._options.idle_seconds)
+        spent, seconds = cpu(process) - before, time.monotonic() - began
+        report(f"idle CPU with {self._count} pods, listings included", 100 * spent / seconds, "% of a core")
+        listings = seconds / 30.0
+        report("CPU a listing, if all of it were that", spent / listings, "s")
+
+    def _restart(self) -> None:
+        """From the start of the process to everything adopted."""
+        self._mso.kill()
+        seen = len(self._mso.events("simulation.adopted"))
+        began = time.monotonic()
+        self._mso.start()
+        self._mso.wait_for_event("simulation.adopted", seen + 1)
+        report(f"restart to {self._count} pods adopted", time.monotonic() - began, "s")
+        report("memory then", psutil.Process(self._mso.pid).memory_info().rss / 2**20, "MiB resident")
+
+
+def a_model(name: str) -> Model:
+    """As large as one that is asked for."""
+    now = datetime.now(UTC)
+    key = ModelKey(SimulationId("bench"), 1, ModelId(name))
+    environment = tuple(
+        EnvironmentVariable(variable, name)
+        for variable in (
+            "SIMULATION_ID",
+            "MODEL_ID",
+            "RUN_SECONDS",
+            "MQTT_HOST",
+            "MQTT_PORT",
+            "MQTT_USERNAME",
+            "MQTT_PASSWORD",
+        )
+    )
+    request = Request(SimulatorName("test-so"), key.simulation, keep_logs=timedelta(hours=1), digest="0" * 64)
+    return Model(key, ModelSpec(key.model, IMAGE, environment), request, created_at=now, since=now)
+
+
+def template(directory: Path, on_paper: bool) -> Path:
+    """Nodes that are played take any pod; a real one must not take those."""
+    spec: dict[str, Any] = {"terminationGracePeriodSeconds": 2}
+    if on_paper:
+        spec["affinity"] = {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "DoesNotExist"}]}
+                    ]
+                }
+            }
+        }
+    path = directory / "template.yaml"
+    path.write_text(yaml.safe_dump({"template": {"spec": spec}}))
+    return path
+
+
+@contextmanager
+def a_namespace(cluster: Cluster) -> Iterator[str]:
+    name = cluster.create_namespace("mso-bench")
+    try:
+        yield name
+    finally:
+        cluster.delete_namespace(name)
+
+
+@contextmanager
+def players(program: Path, nodes: int, cluster: Cluster, mosquitto: Mosquitto) -> Iterator[None]:
+    """Kubelets on paper, for as long as this lasts."""
+    command = [sys.executable, str(program), "--nodes", str(nodes), "--start", "0.2"]
+    command += [
+        "--mqtt",
+        f"{mosquitto.host}:{mosquitto.port}",
+        "--user",
+        mosquitto.username,
+        "--password",
+        mosquitto.password,
+    ]
+    process = subprocess.Popen(
+        command, env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}, stdin=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while '"fake-0"' not in cluster.kubectl("get", "nodes", "-o", "json"):
+            assert process.poll() is None, "the players ended at once"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+        for number in range(nodes):
+            cluster.kubectl("delete", "node", f"fake-{number}", "--ignore-not-found", "--wait=false")
+
+
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def report(what: str, value: float, unit: str, yardstick: float | None = None, name: str = "") -> None:
+    beside = "" if yardstick is None else f"   {name}: {yardstick:.2f} {unit} (ratio {value / yardstick:.2f})"
+    print(f"{what:<55} {value:>9.2f} {unit}{beside}", flush=True)
+
+
+def report_spread(what: str, seconds: list[float]) -> None:
+    if len(seconds) < 2:
+        print(f"{what:<55} too few: {len(seconds)}")
+        return
+    cuts = statistics.quantiles(seconds, n=100)
+    print(
+        f"{what:<55} p50 {1000 * cuts[49]:.1f} ms   p99 {1000 * cuts[98]:.1f} ms   max {1000 * max(seconds):.1f} ms"
+        f"   ({len(seconds)} ends)",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

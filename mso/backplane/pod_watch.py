@@ -1,0 +1,189 @@
+"""Following the pods of a namespace: one list and one watch however many there are; the roster takes it in.
+
+- Watching is for speed, listing is for truth: everything is listed again every so often, whatever the watch does, so
+  that staleness is bounded (faults K1, K2, K3).
+- Nothing here gives up: trouble with the API is waited out, said aloud once, and told by `troubles`.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from mso.backplane import BackplaneError, Listed
+from mso.backplane.kubernetes_api import Json, KubernetesApi, RefusedError, parse
+from mso.backplane.pods import OURS, Pod
+from mso.backplane.roster import Entry, Roster
+from mso.patience import pauses
+
+log = structlog.get_logger()
+
+PAGE = 500
+"""Pods a page of a listing: more would hold up the loop while they are parsed (fault K6)."""
+WATCH_SECONDS = 280.0
+"""How long the API lets one watch last."""
+SILENCE_SECONDS = 90.0
+"""A watch without a byte for so long is dead: bookmarks come every minute (fault K3)."""
+PAUSE_CAP_SECONDS = 2.0
+"""The longest pause before the API is tried again: once it is back, what ended is to be told soon (fault K1)."""
+REMIND_SECONDS = 30.0
+
+_GONE = 410
+
+
+class _ExpiredError(Exception):
+    """The API no longer knows the version that the watch wants to go on from: list again."""
+
+
+class PodWatch:
+    """Two loops, `keep_listing` and `keep_following`. What is news goes to `tell`, a whole listing to `tell_listed`."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        path: str,
+        roster: Roster,
+        resync_seconds: float,
+        *,
+        tell: Callable[[Entry], None],
+        tell_listed: Callable[[Listed], Awaitable[None]],
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._roster = roster
+        self._resync_seconds = resync_seconds
+        self._tell = tell
+        self._tell_listed = tell_listed
+        self._version = ""
+        """Where the watch goes on from; empty until there is a listing to go on from."""
+        self._has_version = asyncio.Event()
+        self._list_now = asyncio.Event()
+        self._listed_at: float | None = None
+        self._troubles: dict[str, str] = {}
+        self._reminded = 0.0
+
+    def troubles(self) -> tuple[str, ...]:
+        """What keeps the pods from being followed, in words for an operator."""
+        stale = None if self._listed_at is None else time.monotonic() - self._listed_at
+        if stale is not None and stale > 2 * self._resync_seconds + 10:
+            return (*self._troubles.values(), f"the last listing of pods is {stale:.0f} s old")
+        return tuple(self._troubles.values())
+
+    def take_in(self, pod: Pod) -> None:
+        """A pod as the API has just shown it."""
+        if entry := self._roster.see(pod):
+            self._tell(entry)
+
+    async def keep_listing(self) -> None:
+        while True:
+            await self._persist("list", self._list)
+            self._list_now.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._resync_seconds):
+                    await self._list_now.wait()
+
+    async def _list(self) -> None:
+        """One whole listing, a page at a time. Without a version, for then the API answers with nothing stale."""
+        began = time.monotonic()
+        query = {"labelSelector": OURS, "limit": str(PAGE)}
+        uids: list[str] = []
+        while True:
+            page = await self._api.call("GET", self._path, query=query)
+            for pod in page["items"]:
+                uids.append(pod["metadata"]["uid"])
+                self._roster.see(pod)
+            version: str = page["metadata"]["resourceVersion"]
+            if not (more := page["metadata"].get("continue")):
+                break
+            query["continue"] = more
+        present = self._roster.listed(version, uids)
+        for number, entry in enumerate(self._roster.entries(), start=1):
+            self._tell(entry)
+            if number % PAGE == 0:
+                await asyncio.sleep(0)
+        self._listed_at = time.monotonic()
+        if not self._version:
+            self._version = version
+            self._has_version.set()
+        await self._tell_listed(Listed(began, present))
+
+    async def keep_following(self) -> None:
+        while True:
+            await self._has_version.wait()
+            try:
+                await self._persist("watch", self._follow)
+            except _ExpiredError:
+                log.info("kubernetes.watch_expired", version=self._version)
+                self._version = ""
+                self._has_version.clear()
+                self._list_now.set()
+
+    async def _follow(self) -> None:
+        """One watch, to its end. A busy API server ends it in the middle of a burst: then it goes on (fault K2)."""
+        query = {
+            "watch": "1",
+            "labelSelector": OURS,
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(round(WATCH_SECONDS * random.uniform(0.9, 1.1))),
+        }
+        try:
+            async with self._api.stream(self._path, query=query, silence=SILENCE_SECONDS) as chunks:
+                self._is_well("watch")
+                rest = b""
+                async for chunk in chunks:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        self._hear(parse(line))
+        except RefusedError as no:
+            if no.status == _GONE:
+                raise _ExpiredError from no
+            raise
+
+    def _hear(self, event: Json) -> None:
+        kind, thing = event["type"], event["object"]
+        match kind:
+            case "ADDED" | "MODIFIED":
+                self.take_in(thing)
+            case "DELETED":
+                if entry := self._roster.lose(thing):
+                    self._tell(entry)
+            case "ERROR" if thing.get("code") == _GONE:
+                raise _ExpiredError
+            case "ERROR":
+                raise RefusedError(
+                    thing.get("code", 0), thing.get("reason", ""), thing.get("message", "the watch failed")
+                )
+            case _:
+                pass  # BOOKMARK, and whatever else only moves the version on
+        if version := thing.get("metadata", {}).get("resourceVersion"):
+            self._version = version
+
+    async def _persist(self, what: str, act: Callable[[], Awaitable[None]]) -> None:
+        """Do it until it is done; trouble is said aloud at once, and then from time to time."""
+        for pause in pauses(first=0.2, cap=PAUSE_CAP_SECONDS):
+            try:
+                await act()
+            except BackplaneError as error:
+                self._has_trouble(what, error)
+                await asyncio.sleep(pause)
+            else:
+                self._is_well(what)
+                return
+
+    def _has_trouble(self, what: str, error: BackplaneError) -> None:
+        trouble = f"cannot {what} pods: {error}"
+        now = time.monotonic()
+        if what not in self._troubles or now - self._reminded > REMIND_SECONDS:
+            self._reminded = now
+            log.warning("kubernetes.trouble", trouble=trouble, host=self._api.host)
+        self._troubles[what] = trouble
+
+    def _is_well(self, what: str) -> None:
+        if self._troubles.pop(what, None) and not self._troubles:
+            log.info("kubernetes.well_again", host=self._api.host)
