@@ -63,6 +63,7 @@ class PodWatch:
         """Where the watch goes on from; empty until there is a listing to go on from."""
         self._has_version = asyncio.Event()
         self._list_now = asyncio.Event()
+        self._listing = Listed(0.0, frozenset())
         self._listed_at: float | None = None
         self._troubles: dict[str, str] = {}
         self._reminded = 0.0
@@ -82,6 +83,7 @@ class PodWatch:
     async def keep_listing(self) -> None:
         while True:
             await self._persist("list", self._list)
+            await self._tell_listed(self._listing)
             self._list_now.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._resync_seconds):
@@ -110,7 +112,7 @@ class PodWatch:
         if not self._version:
             self._version = version
             self._has_version.set()
-        await self._tell_listed(Listed(began, present))
+        self._listing = Listed(began, present)
 
     async def keep_following(self) -> None:
         while True:
