@@ -1,1 +1,1 @@
-"""Measurements, each a program: `python -m benchmarks.NAME --help`. Figures are published in docs/measurements.md."""
+"""Measurements, each a program: `python -m benchmarks.NAME --help`. Figures are published in docs/benchmarks.md."""

@@ -126,13 +126,10 @@ def _send_at_once(_: mqtt.Client, __: object, connection: Any) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def configuration(
-    model: str, image: str, *, resources: lifecycle_pb2.Resources | None = None, **environment: str
-) -> lifecycle_pb2.ModelConfiguration:
+def configuration(model: str, image: str, **environment: str) -> lifecycle_pb2.ModelConfiguration:
     return lifecycle_pb2.ModelConfiguration(
         modelID=model,
         imageUrl=image,
-        resources=resources,
         environmentVariables=[
             lifecycle_pb2.EnvironmentVariable(name=name, value=value) for name, value in environment.items()
         ],
