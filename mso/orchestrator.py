@@ -152,7 +152,7 @@ class Orchestrator:
 
     async def mark(self, run: RunKey, mark: Mark) -> None:
         """Write a mark on a run, for as long as that takes."""
-        await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark), loop="mark-runs")
+        await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark))
 
     def _follow(self, model: Model, age: timedelta) -> None:
         """From now on a model that is missing is gone, and its time runs; `age` of its runtime is over already.
@@ -306,14 +306,14 @@ class Orchestrator:
         if again:
             self.deployment.again(attempt.key)
 
-    async def _persist(
-        self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]], *, loop: str = "do-chores"
-    ) -> None:
-        """Do it until it is done: what the backplane cannot do now it can do later."""
+    async def _persist(self, act: str, about: RunKey | Attempt, call: Callable[[], Awaitable[None]]) -> None:
+        """Do it until it is done: what the backplane cannot do now it can do later.
+
+        No step of a loop: what has to end may take its time, and every call of a backplane has a limit of its own.
+        """
         for pause in pauses():
             try:
-                with self._step(loop):
-                    await call()
+                await call()
             except BackplaneError as exc:
                 log.warning("backplane.retrying", act=act, about=str(about), why=str(exc), seconds=round(pause, 1))
                 await asyncio.sleep(pause)

@@ -204,7 +204,7 @@ class KubernetesBackplane:
         try:
             # One that waits for a node may have found it meanwhile; then it is another version, and left alone.
             unscheduled = entry.end is None and entry.doubt and entry.doubt.patience is Patience.PENDING
-            await self._delete(entry.name, uid=entry.uid, version=str(entry.version) if unscheduled else "")
+            await self._delete(entry.name, uid=entry.uid, version=entry.revision if unscheduled else "")
         except BackplaneError as error:
             entry.condemned = None
             log.debug("kubernetes.not_deleted", pod=entry.name, why=str(error))

@@ -50,6 +50,8 @@ class Entry:
     name: str
     uid: str
     version: int
+    revision: str
+    """The version as the API writes it."""
     recollection: str = field(repr=False)
     marks: frozenset[Mark]
     end: End | None = None
@@ -112,7 +114,8 @@ class Roster:
         is_new = entry is None or entry.uid != uid
         if entry is None or is_new:
             entry = self._enter(attempt, pod, version)
-        entry.version, entry.marks = version, entry.marks | marks_of(pod)
+        entry.version, entry.revision = version, pod["metadata"].get("resourceVersion", "")
+        entry.marks |= marks_of(pod)
         return entry if self._stand(entry, pod) or is_new else None
 
     def lose(self, pod: Pod) -> Entry | None:
@@ -170,7 +173,7 @@ class Roster:
 
     def _enter(self, attempt: Attempt, pod: Pod, version: int) -> Entry:
         metadata = pod["metadata"]
-        entry = Entry(attempt, metadata["name"], metadata["uid"], version, recollection_of(pod), marks_of(pod))
+        entry = Entry(attempt, metadata["name"], metadata["uid"], version, "", recollection_of(pod), marks_of(pod))
         self._entries[attempt] = entry
         self._runs[attempt.key.run_key].add(attempt)
         return entry

@@ -153,12 +153,13 @@ async def test_a_call_that_hangs_delays_no_other(server: ApiServer) -> None:
             await hanging
 
 
-async def test_a_body_that_stops_coming_costs_no_more_than_the_limit(server: ApiServer) -> None:
-    """The limit is that of the whole call, and not of its first byte."""
-    server.answer = saying(b'{"items": [', then=hang)
+@pytest.mark.parametrize("rest", (saying(b'{"items": [', then=hang), saying(*[b" "] * 500)), ids=("stops", "trickles"))
+async def test_a_body_that_does_not_end_costs_no_more_than_the_limit(server: ApiServer, rest: Answer) -> None:
+    """The limit is that of the whole call, and not of its first byte nor of any pause."""
+    server.answer = rest
     async with opened(server) as api:
         with pytest.raises(UnreachableError, match="no answer"):
-            await api.call("GET", "/pods", seconds=0.2)
+            await api.call("GET", "/pods", seconds=0.3)
 
 
 @pytest.mark.parametrize("answer", (cut, saying(b'{"items": [', then=cut)), ids=("at once", "in the middle"))
