@@ -34,6 +34,7 @@ import aiohttp
 import psutil
 import yaml
 
+from mso.backplane.pod_template import PodTemplate
 from mso.backplane.pods import PodSettings, pod_manifest
 from mso.model import EnvironmentVariable, Model, ModelId, ModelKey, ModelSpec, Request, SimulationId, SimulatorName
 from tests.kubernetes_cluster import Cluster, find
@@ -43,6 +44,7 @@ from tests.service import MsoProcess
 
 IMAGE = "paper:1"
 CONCURRENCY = 32
+NOISE_SECONDS = 15.0
 
 
 class Api:
@@ -104,7 +106,7 @@ class Heartbeat(threading.Thread):
         self.answers: list[float] = []
 
     def run(self) -> None:
-        while not self._over.wait(0.02):
+        while not self._over.wait(0.1):
             began = time.monotonic()
             with suppress(OSError):
                 urllib.request.urlopen(self._url, timeout=60).read()  # noqa: S310 - the URL is ours
@@ -127,23 +129,26 @@ def main() -> None:
     parser.add_argument("--players", type=Path, metavar="PROGRAM", help="plays kubelets; else the nodes run the pods")
     parser.add_argument("--nodes", type=int, default=20, metavar="N", help="how many kubelets it plays (20)")
     parser.add_argument("--image", default=IMAGE, help="the image of the models: a fake_model, where nodes run them")
+    parser.add_argument("--exit-code", type=int, default=0, metavar="N", help="how each of them ends (0)")
+    parser.add_argument("--version", type=int, default=1, metavar="N", help="of the protocol: 2 waits for logs (1)")
     options = parser.parse_args()
     cluster = find()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mso-bench-")))
         mosquitto = stack.enter_context(Mosquitto(directory / "mosquitto", persistence=False, max_queued_messages=0))
         namespace = stack.enter_context(a_namespace(cluster))
+        pod_template = template(directory, options.players is not None)
         variables = {
             "MSO_BACKPLANE": "kubernetes",
             "KUBECONFIG": str(cluster.kubeconfig),
             "KUBERNETES_NAMESPACE": namespace,
-            "MSO_POD_TEMPLATE_FILE": str(template(directory, options.players is not None)),
+            "MSO_POD_TEMPLATE_FILE": str(pod_template),
         }
         if options.players:
             stack.enter_context(players(options.players, options.nodes, cluster, mosquitto))
         mso = stack.enter_context(MsoProcess(mosquitto, directory / "mso", **variables))
         peer = stack.enter_context(Peer(mosquitto))
-        Measurement(options, cluster, namespace, mso, peer, mosquitto).run()
+        Measurement(options, cluster, namespace, pod_template, mso, peer, mosquitto).run()
 
 
 class Measurement:
@@ -152,6 +157,7 @@ class Measurement:
         options: argparse.Namespace,
         cluster: Cluster,
         namespace: str,
+        pod_template: Path,
         mso: MsoProcess,
         peer: Peer,
         mosquitto: Mosquitto,
@@ -161,6 +167,7 @@ class Measurement:
         self._cluster = cluster
         self._api = Api(cluster.kubeconfig, namespace)
         self._namespace = namespace
+        self._template = pod_template
         self._mso = mso
         self._peer = peer
         self._mosquitto = mosquitto
@@ -193,6 +200,7 @@ class Measurement:
         for verb, number in sorted((self._requests() - asked).items()):
             report(f"requests: {verb}", number / self._count, "a model")
         self._idle(process)
+        self._noise(process)
         self._restart()
 
     def _deploy(self) -> tuple[float, float]:
@@ -204,6 +212,7 @@ class Measurement:
                 SIMULATION_ID="bench",
                 MODEL_ID=f"m{number}",
                 RUN_SECONDS=str(self._options.run_seconds),
+                EXIT_CODE=str(self._options.exit_code),
                 MQTT_HOST=self._cluster.gateway(),
                 MQTT_PORT=str(self._mosquitto.port),
                 MQTT_USERNAME=self._mosquitto.username,
@@ -212,19 +221,19 @@ class Measurement:
             for number in range(self._count)
         ]
         began = time.time()
-        self._peer.deploy("bench", order(*configurations, keep_logs_hours=1))
+        self._peer.deploy("bench", order(*configurations, version=self._options.version, keep_logs_hours=1))
         events = self._mso.wait_for_event("model.deployed", self._count)
         last = max(datetime.fromisoformat(event["timestamp"]).timestamp() for event in events)
         return last - began, time.monotonic()
 
     async def _bare_creator(self) -> float:
-        """Seconds for as many POSTs at the same concurrency; the pods are of no node, and gone afterwards."""
+        """Seconds for as many POSTs at the same concurrency, of pods that run like the others; gone afterwards."""
         slots = asyncio.Semaphore(CONCURRENCY)
+        settings = PodSettings(template=PodTemplate.load(self._template))
         async with self._api.session() as session:
 
             async def create(number: int) -> None:
-                manifest = pod_manifest(a_model(f"bare-{number}"), PodSettings())
-                manifest["spec"]["nodeSelector"] = {"nobody": "has-this"}
+                manifest = pod_manifest(a_model(f"bare-{number}", self._options), settings)
                 manifest["metadata"]["labels"] = {"yardstick": "yes"}
                 async with slots, session.post(self._api.pods, json=manifest) as answer:
                     assert answer.status == 201, await answer.text()
@@ -232,9 +241,14 @@ class Measurement:
             began = time.monotonic()
             await asyncio.gather(*(create(number) for number in range(self._count)))
             took = time.monotonic() - began
-            async with session.delete(self._api.pods, params={"labelSelector": "yardstick=yes"}) as answer:
+            theirs = {"labelSelector": "yardstick=yes"}
+            async with session.delete(self._api.pods, params=theirs) as answer:
                 await answer.read()
-        return took
+            while True:
+                async with session.get(self._api.pods, params=theirs | {"limit": "1"}) as answer:
+                    if not (await answer.json())["items"]:
+                        return took
+                await asyncio.sleep(1.0)
 
     def _requests(self) -> Counter[str]:
         """What MSO asked of this namespace so far, by verb and resource."""
@@ -258,6 +272,15 @@ class Measurement:
         listings = seconds / 30.0
         report("CPU a listing, if all of it were that", spent / listings, "s")
 
+    def _noise(self, process: psutil.Process) -> None:
+        """The simulation's own traffic through the same broker, of which nothing is for MSO."""
+        noise = [sys.executable, "-m", "benchmarks.noise", self._mosquitto.host, str(self._mosquitto.port)]
+        noise += [self._mosquitto.username, self._mosquitto.password, str(NOISE_SECONDS)]
+        before = cpu(process)
+        sent = int(subprocess.run(noise, check=True, capture_output=True, text=True).stdout)
+        report("simulation's own messages", sent / NOISE_SECONDS, "a second")
+        report("CPU meanwhile", 100 * (cpu(process) - before) / NOISE_SECONDS, "% of a core")
+
     def _restart(self) -> None:
         """From the start of the process to everything adopted."""
         self._mso.kill()
@@ -269,24 +292,19 @@ class Measurement:
         report("memory then", psutil.Process(self._mso.pid).memory_info().rss / 2**20, "MiB resident")
 
 
-def a_model(name: str) -> Model:
-    """As large as one that is asked for."""
+def a_model(name: str, options: argparse.Namespace) -> Model:
+    """As large as one that is asked for; it belongs to no simulation, so that nobody is told that it is ready."""
     now = datetime.now(UTC)
-    key = ModelKey(SimulationId("bench"), 1, ModelId(name))
-    environment = tuple(
-        EnvironmentVariable(variable, name)
-        for variable in (
-            "SIMULATION_ID",
-            "MODEL_ID",
-            "RUN_SECONDS",
-            "MQTT_HOST",
-            "MQTT_PORT",
-            "MQTT_USERNAME",
-            "MQTT_PASSWORD",
-        )
-    )
+    key = ModelKey(SimulationId("bare"), 1, ModelId(name))
+    values = {
+        "MODEL_ID": name,
+        "RUN_SECONDS": str(options.run_seconds),
+        "MQTT_HOST": "127.0.0.1",
+        "MQTT_PASSWORD": "x" * 24,
+    }
+    environment = tuple(EnvironmentVariable(*pair) for pair in values.items())
     request = Request(SimulatorName("test-so"), key.simulation, keep_logs=timedelta(hours=1), digest="0" * 64)
-    return Model(key, ModelSpec(key.model, IMAGE, environment), request, created_at=now, since=now)
+    return Model(key, ModelSpec(key.model, options.image, environment), request, created_at=now, since=now)
 
 
 def template(directory: Path, on_paper: bool) -> Path:

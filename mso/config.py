@@ -16,6 +16,8 @@ from dotenv import dotenv_values
 BACKPLANES = ("kubernetes", "local")
 POD_SECURITY = ("baseline", "restricted")
 PULL_POLICIES = ("", "Always", "IfNotPresent", "Never")
+FATAL_WAIT_REASONS = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
+"""Why a container waits that nothing will ever start, in the words of the kubelet (fault P3)."""
 LOG_FORMATS = ("auto", "console", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 RESERVED_SIMULATORS = ("model", "mso")
@@ -63,6 +65,9 @@ class Config:
     resync_seconds: float = field(default=30.0, metadata={"variable": "MSO_RESYNC_SECONDS"})
     deploy_timeout_seconds: float = field(default=300.0, metadata={"variable": "MSO_DEPLOY_TIMEOUT_SECONDS"})
     image_pull_grace_seconds: float = field(default=60.0, metadata={"variable": "MSO_IMAGE_PULL_GRACE_SECONDS"})
+    fatal_wait_reasons: tuple[str, ...] = field(
+        default=FATAL_WAIT_REASONS, metadata={"variable": "MSO_FATAL_WAIT_REASONS"}
+    )
     pending_timeout_seconds: float = field(default=300.0, metadata={"variable": "MSO_PENDING_TIMEOUT_SECONDS"})
     node_lost_seconds: float = field(default=60.0, metadata={"variable": "MSO_NODE_LOST_SECONDS"})
     send_error_occurred: bool = field(default=False, metadata={"variable": "MSO_SEND_ERROR_OCCURRED"})
@@ -155,6 +160,7 @@ class _Reading:
             resync_seconds=self.seconds("MSO_RESYNC_SECONDS", 30.0, 1, 3600),
             deploy_timeout_seconds=self.seconds("MSO_DEPLOY_TIMEOUT_SECONDS", 300.0, 1, 86_400),
             image_pull_grace_seconds=self.seconds("MSO_IMAGE_PULL_GRACE_SECONDS", 60.0, 0, 86_400),
+            fatal_wait_reasons=self.words("MSO_FATAL_WAIT_REASONS", FATAL_WAIT_REASONS),
             pending_timeout_seconds=self.seconds("MSO_PENDING_TIMEOUT_SECONDS", 300.0, 0, 31_622_400),
             node_lost_seconds=self.seconds("MSO_NODE_LOST_SECONDS", 60.0, 1, 86_400),
             send_error_occurred=self.switch("MSO_SEND_ERROR_OCCURRED", default=False),
@@ -246,6 +252,13 @@ class _Reading:
         if text and "-----BEGIN CERTIFICATE-----" not in pem:
             self.errors.append(f"{name} is not the base64 form of a PEM file: base64 -w0 ca.crt")
         return pem
+
+    def words(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        text = self.values.get(name)
+        words = default if text is None else tuple(word.strip() for word in text.split(","))
+        if not all(word.isalnum() for word in words):
+            self.errors.append(f"{name}: {text!r} is no list of words, separated by commas")
+        return words
 
     def switch(self, name: str, *, default: bool) -> bool:
         return self.choice(name, ("true", "false"), str(default).lower(), str.lower) == "true"

@@ -234,6 +234,7 @@ def build_kubernetes(config: Config) -> Backplane:
                 image_pull=config.image_pull_grace_seconds,
                 pending=config.pending_timeout_seconds,
                 node=config.node_lost_seconds,
+                fatal_waits=frozenset(config.fatal_wait_reasons),
             ),
             resync_seconds=config.resync_seconds,
             concurrency=config.deploy_concurrency,

@@ -23,7 +23,7 @@ from mso.patience import pauses
 
 log = structlog.get_logger()
 
-PAGE = 500
+PAGE = 250
 """Pods a page of a listing: more would hold up the loop while they are parsed (fault K6)."""
 WATCH_SECONDS = 280.0
 """How long the API lets one watch last."""
@@ -96,6 +96,7 @@ class PodWatch:
         uids: list[str] = []
         while True:
             page = await self._api.call("GET", self._path, query=query)
+            await asyncio.sleep(0)  # to parse it took a while, and so does what follows
             for pod in page["items"]:
                 uids.append(pod["metadata"]["uid"])
                 self._roster.see(pod)
