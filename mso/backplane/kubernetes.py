@@ -18,6 +18,7 @@ import structlog
 
 from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mark, Observation
 from mso.backplane.kubernetes_api import Access, KubernetesApi, RefusedError
+from mso.backplane.kubernetes_permissions import check_permissions
 from mso.backplane.lines import TAIL_BYTES, last_lines
 from mso.backplane.pod_status import Patience, deletion_asked_at, standing_of
 from mso.backplane.pod_watch import PAUSE_CAP_SECONDS, PodWatch
@@ -52,13 +53,6 @@ _NOT_BEGUN = (
 )
 """What the API says of the log of a container that has not begun: that is no error, only empty."""
 
-_VERBS = (
-    ("pods", ("get", "list", "watch", "create", "patch", "delete", "deletecollection")),
-    ("pods/log", ("get",)),
-    ("events", ("list",)),
-)
-"""What is asked of the API here, and no more: the Role that a service account needs."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSettings:
@@ -83,7 +77,9 @@ class KubernetesBackplane:
         self._pods = f"/api/v1/namespaces/{settings.namespace}/pods"
         self._events = f"/api/v1/namespaces/{settings.namespace}/events"
         self._alarm = asyncio.Event()
-        self._roster = Roster(settings.limits, self._alarm.set)
+        self._roster = Roster(settings.limits, self._alarm.set, bereaved=self._mark_again)
+        self._removing: set[RunKey] = set()
+        self._chores: set[asyncio.Task[None]] = set()
         self._news: asyncio.Queue[Observation | Listed | BaseException] = asyncio.Queue()
         self._watch = PodWatch(
             self._api,
@@ -98,13 +94,16 @@ class KubernetesBackplane:
         """Raises BackplaneError when there is no way to a cluster, or when what is needed there is not allowed."""
         await self._api.__aenter__()
         try:
-            await self._check_access()
+            await check_permissions(self._api, self._settings.namespace)
         except BaseException:
             await self._api.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._api.__aexit__()
 
     # -- deploying ------------------------------------------------------------------------------------------------
@@ -278,7 +277,11 @@ class KubernetesBackplane:
         await self._clear(query, f"models of {run} are still being ended")
 
     async def remove_run(self, run: RunKey) -> None:
-        await self._clear({"labelSelector": run_selector(run)}, f"pods of {run} are still being deleted")
+        self._removing.add(run)
+        try:
+            await self._clear({"labelSelector": run_selector(run)}, f"pods of {run} are still being deleted")
+        finally:
+            self._removing.discard(run)
 
     async def _clear(self, query: dict[str, str], still: str) -> None:
         """Delete all of a collection in one call, and wait until it is gone; what is on a lost node counts as gone."""
@@ -335,38 +338,31 @@ class KubernetesBackplane:
                 self._watch.take_in(pod)
                 return
 
+    def _mark_again(self, run: RunKey, mark: Mark) -> None:
+        """Somebody deleted the pod that carried it: another one of the run is to know."""
+        if run in self._removing:
+            return
+        chore = asyncio.create_task(self._persist_mark(run, mark), name=f"mark {run} {mark}")
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
+        chore.add_done_callback(self._crashed)
+
+    async def _persist_mark(self, run: RunKey, mark: Mark) -> None:
+        for pause in pauses():
+            try:
+                await self.mark(run, mark)
+            except BackplaneError as error:
+                log.warning("kubernetes.mark_lost", run=str(run), mark=str(mark), why=str(error))
+                await asyncio.sleep(pause)
+            else:
+                return
+
     async def health(self) -> tuple[str, ...]:
         try:
             await self._api.call("GET", "/version", seconds=_HEALTH_SECONDS)
         except BackplaneError as error:
             return (f"the Kubernetes API cannot be reached: {error}",)
         return self._watch.troubles()
-
-    async def _check_access(self) -> None:
-        """Ask the API what we may do. One that cannot be reached yet is waited for: it will say so itself."""
-        asked = [(resource, verb) for resource, verbs in _VERBS for verb in verbs]
-        try:
-            allowed = await asyncio.gather(*(self._may(resource, verb) for resource, verb in asked))
-        except BackplaneError as error:
-            log.warning("kubernetes.access_unchecked", why=str(error), host=self._api.host)
-            return
-        missing = [f"{verb} {resource}" for (resource, verb), may in zip(asked, allowed, strict=True) if not may]
-        if missing:
-            raise BackplaneError(
-                f"in namespace {self._settings.namespace!r} we may not {', '.join(missing)}: "
-                "let the Role of this service account grant it"
-            )
-
-    async def _may(self, resource: str, verb: str) -> bool:
-        name, _, subresource = resource.partition("/")
-        attributes = {"namespace": self._settings.namespace, "verb": verb, "resource": name, "subresource": subresource}
-        review = {
-            "kind": "SelfSubjectAccessReview",
-            "apiVersion": "authorization.k8s.io/v1",
-            "spec": {"resourceAttributes": attributes},
-        }
-        answered = await self._api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-        return bool(answered["status"].get("allowed"))
 
 
 def _may_pass(no: RefusedError) -> bool:

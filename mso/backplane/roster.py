@@ -66,7 +66,8 @@ class Entry:
 class Roster:
     """What is known of our pods. `see` and `lose` return the entry if something about it is news.
 
-    `alarm` is called when something may be due earlier than before; `clock` is monotonic.
+    `alarm` is called when something may be due earlier than before, `bereaved` when the pod is gone that carried a mark
+    of a run that goes on; `clock` is monotonic.
     """
 
     def __init__(
@@ -75,9 +76,11 @@ class Roster:
         alarm: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        bereaved: Callable[[RunKey, Mark], None] = lambda *_: None,
     ) -> None:
         self._limits = limits
         self._alarm = alarm
+        self._bereaved = bereaved
         self._clock = clock
         self._now = now
         self._entries: dict[Attempt, Entry] = {}
@@ -99,6 +102,10 @@ class Roster:
 
     def of_run(self, run: RunKey) -> list[Entry]:
         return [self._entries[attempt] for attempt in self._runs.get(run, ())]
+
+    def marks_of(self, run: RunKey) -> frozenset[Mark]:
+        """What its pods carry together."""
+        return frozenset(mark for entry in self.of_run(run) for mark in entry.marks)
 
     def see(self, pod: Pod) -> Entry | None:
         """A pod as the API showed it. One that is not ours, or that is older than what is known, is no news."""
@@ -186,6 +193,9 @@ class Roster:
             self._runs[run].discard(entry.attempt)
             if not self._runs[run]:
                 del self._runs[run]
+                return
+            for mark in entry.marks - self.marks_of(run):
+                self._bereaved(run, mark)
 
     def _stand(self, entry: Entry, pod: Pod) -> bool:
         """Take in how the model stands; True if it has just ended. The first end that was seen is the truth."""
@@ -212,8 +222,7 @@ class Roster:
             model = recollection.decode(entry.recollection)
         except recollection.UnreadableModelError as error:
             raise BackplaneError(f"the annotations of pod {entry.name} cannot be read: {error}") from error
-        marks = frozenset(mark for other in self.of_run(entry.attempt.key.run_key) for mark in other.marks)
-        return Recollection(model, marks | entry.marks)
+        return Recollection(model, self.marks_of(entry.attempt.key.run_key) | entry.marks)
 
     def _version(self, pod: Pod) -> int:
         number = _number(pod["metadata"].get("resourceVersion", ""))

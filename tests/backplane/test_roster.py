@@ -2,7 +2,9 @@
 
 import pytest
 
-from mso.model import Failed, Reason, Succeeded
+from mso.backplane.pods import marking
+from mso.backplane.roster import Limits, Roster
+from mso.model import Failed, Mark, Reason, RunKey, Succeeded
 from tests.backplane.roster_desk import PULLING, RUNNING, SILENT, UNSCHEDULED, Desk
 from tests.backplane.seen import over, pod
 from tests.builders import RUN, attempt, model
@@ -207,3 +209,21 @@ def test_runs_and_attempts_are_kept_apart() -> None:
         desk.see(1, of=one, uid=str(one.current))
     assert {entry.attempt for entry in desk.roster.of_run(RUN)} == {attempt("a"), attempt("a", 2)}
     assert len(desk.roster) == 4
+
+
+def test_a_mark_goes_with_the_pod_that_carries_it_and_is_asked_for_again() -> None:
+    """Where others of the run stay and none of them has it; a run of which all is gone needs none."""
+    asked: list[tuple[RunKey, Mark]] = []
+    roster = Roster(Limits(), bereaved=lambda run, mark: asked.append((run, mark)))
+    marked = marking(Mark.READY)["metadata"]["annotations"]
+    first, second = pod(model("a"), uid="1", version="1"), pod(model("b"), uid="2", version="2")
+    first["metadata"]["annotations"] |= marked
+    for one in (first, second):
+        roster.see(one)
+    roster.lose(first)
+    assert asked == [(RUN, Mark.READY)]
+    second["metadata"]["annotations"] |= marked
+    second["metadata"]["resourceVersion"] = "5"
+    roster.see(second)
+    roster.lose(second)
+    assert len(asked) == 1
