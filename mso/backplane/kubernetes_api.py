@@ -10,7 +10,7 @@ and a client that goes on with the old one is locked out for ever (fault K5).
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,10 +155,11 @@ class KubernetesApi:
         body: Json | None = None,
         content_type: str = "application/json",
         seconds: float = CALL_SECONDS,
+        read: Callable[[bytes], Json] = json.loads,
     ) -> Json:
-        """One call, and the JSON of its answer. Raises RefusedError and UnreachableError."""
+        """One call, and the JSON of its answer, read by `read`. Raises RefusedError and UnreachableError."""
         async with self._answer(method, path, query, body, content_type, aiohttp.ClientTimeout(seconds)) as answer:
-            return parse(await answer.read())
+            return parse(await answer.read(), read)
 
     @asynccontextmanager
     async def stream(
@@ -234,10 +235,10 @@ class KubernetesApi:
             self._client.configuration.api_key = fresh.api_key
 
 
-def parse(data: bytes) -> Json:
+def parse(data: bytes, read: Callable[[bytes], Json]) -> Json:
     """One JSON object. Raises UnreachableError: whoever answered with something else is not the API."""
     try:
-        parsed = json.loads(data)
+        parsed = read(data)
     except ValueError as error:
         raise UnreachableError(f"the answer is no JSON: {error}") from error
     if not isinstance(parsed, dict):

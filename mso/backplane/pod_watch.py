@@ -17,6 +17,7 @@ import structlog
 
 from mso.backplane import BackplaneError, Listed
 from mso.backplane.kubernetes_api import Json, KubernetesApi, RefusedError, parse
+from mso.backplane.pod_json import read_event, read_page
 from mso.backplane.pods import OURS, Pod
 from mso.backplane.roster import Entry, Roster
 from mso.patience import pauses
@@ -95,7 +96,7 @@ class PodWatch:
         query = {"labelSelector": OURS, "limit": str(PAGE)}
         uids: list[str] = []
         while True:
-            page = await self._api.call("GET", self._path, query=query)
+            page = await self._api.call("GET", self._path, query=query, read=read_page)
             await asyncio.sleep(0)  # to parse it took a while, and so does what follows
             for pod in page["items"]:
                 uids.append(pod["metadata"]["uid"])
@@ -142,7 +143,7 @@ class PodWatch:
                 async for chunk in chunks:
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in lines:
-                        self._hear(parse(line))
+                        self._hear(parse(line, read_event))
         except RefusedError as no:
             if no.status == _GONE:
                 raise _ExpiredError from no

@@ -84,6 +84,7 @@ class Roster:
         self._clock = clock
         self._now = now
         self._entries: dict[Attempt, Entry] = {}
+        self._by_uid: dict[str, Entry] = {}
         self._gone: set[str] = set()
         self._gone_before: set[str] = set()
         """Uids of pods that are gone since the last listing, and since the one before: an older one may show them."""
@@ -109,13 +110,14 @@ class Roster:
 
     def see(self, pod: Pod) -> Entry | None:
         """A pod as the API showed it. One that is not ours, or that is older than what is known, is no news."""
+        uid, version = pod["metadata"]["uid"], self._version(pod)
+        known = self._by_uid.get(uid)
+        if known is not None and version <= known.version:
+            return None  # most of a listing: nothing else is asked of them
         attempt = attempt_of(pod)
-        if attempt is None:
+        if attempt is None or uid in self._gone or uid in self._gone_before:
             return None
-        uid = pod["metadata"]["uid"]
-        version, entry = self._version(pod), self._entries.get(attempt)
-        if uid in self._gone or uid in self._gone_before:
-            return None
+        entry = self._entries.get(attempt)
         if entry is not None and version <= entry.version:
             return None
         is_new = entry is None or entry.uid != uid
@@ -181,7 +183,9 @@ class Roster:
     def _enter(self, attempt: Attempt, pod: Pod, version: int) -> Entry:
         metadata = pod["metadata"]
         entry = Entry(attempt, metadata["name"], metadata["uid"], version, "", recollection_of(pod), marks_of(pod))
-        self._entries[attempt] = entry
+        if before := self._entries.get(attempt):
+            self._by_uid.pop(before.uid, None)
+        self._entries[attempt] = self._by_uid[entry.uid] = entry
         self._runs[attempt.key.run_key].add(attempt)
         return entry
 
@@ -189,6 +193,7 @@ class Roster:
         self._gone.add(entry.uid)
         if self._entries.get(entry.attempt) is entry:
             del self._entries[entry.attempt]
+            self._by_uid.pop(entry.uid, None)
             run = entry.attempt.key.run_key
             self._runs[run].discard(entry.attempt)
             if not self._runs[run]:

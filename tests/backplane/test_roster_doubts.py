@@ -161,7 +161,7 @@ def test_more_is_due_in_the_order_in_which_it_became_so() -> None:
     """The earliest first."""
     desk = Desk()
     desk.see(1, PULLING, model("late"))
-    desk.see(1, SILENT, model("early"))
+    desk.see(1, SILENT, model("early"), uid="uid-2")
     assert desk.due_after(100) == [attempt("early"), attempt("late")]
 
 
