@@ -20,6 +20,7 @@ from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mar
 from mso.backplane.kubernetes_api import Access, KubernetesApi, RefusedError
 from mso.backplane.kubernetes_permissions import check_permissions
 from mso.backplane.lines import TAIL_BYTES, last_lines
+from mso.backplane.pod_json import read_pod
 from mso.backplane.pod_status import Patience, deletion_asked_at, standing_of
 from mso.backplane.pod_watch import PAUSE_CAP_SECONDS, PodWatch
 from mso.backplane.pods import (
@@ -115,7 +116,7 @@ class KubernetesBackplane:
         """
         manifest = pod_manifest(model, self._settings.pods)
         try:
-            self._watch.take_in(await self._api.call("POST", self._pods, body=manifest))
+            self._watch.take_in(await self._api.call("POST", self._pods, body=manifest, read=read_pod))
         except RefusedError as no:
             if no.reason == "AlreadyExists":
                 await self._make_sure_of(model)

@@ -70,6 +70,14 @@ _POD = msgspec.json.Decoder(_Pod)
 _ANY = msgspec.json.Decoder()
 
 
+def read_pod(data: bytes) -> Json:
+    """One pod. Raises ValueError."""
+    try:
+        return _plain(_POD.decode(data))
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
+
+
 def read_page(data: bytes) -> Json:
     """One page of a listing. Raises ValueError."""
     try:
