@@ -89,6 +89,8 @@ class Roster:
         self._gone_before: set[str] = set()
         """Uids of pods that are gone since the last listing, and since the one before: an older one may show them."""
         self._runs: defaultdict[RunKey, set[Attempt]] = defaultdict(set)
+        self._marked: defaultdict[RunKey, set[Attempt]] = defaultdict(set)
+        """Whose pods carry marks: a few of each run, so that nobody has to look at all of them."""
         self._dues: Timetable[Entry] = Timetable()
         self._count = 0
 
@@ -106,7 +108,7 @@ class Roster:
 
     def marks_of(self, run: RunKey) -> frozenset[Mark]:
         """What its pods carry together."""
-        return frozenset(mark for entry in self.of_run(run) for mark in entry.marks)
+        return frozenset(mark for attempt in self._marked.get(run, ()) for mark in self._entries[attempt].marks)
 
     def see(self, pod: Pod) -> Entry | None:
         """A pod as the API showed it. One that is not ours, or that is older than what is known, is no news."""
@@ -125,6 +127,8 @@ class Roster:
             entry = self._enter(attempt, pod, version)
         entry.version, entry.revision = version, pod["metadata"].get("resourceVersion", "")
         entry.marks |= marks_of(pod)
+        if entry.marks:
+            self._marked[attempt.key.run_key].add(attempt)
         return entry if self._stand(entry, pod) or is_new else None
 
     def lose(self, pod: Pod) -> Entry | None:
@@ -196,6 +200,9 @@ class Roster:
             self._by_uid.pop(entry.uid, None)
             run = entry.attempt.key.run_key
             self._runs[run].discard(entry.attempt)
+            self._marked[run].discard(entry.attempt)
+            if not self._marked[run]:
+                del self._marked[run]
             if not self._runs[run]:
                 del self._runs[run]
                 return
