@@ -37,7 +37,7 @@ import yaml
 from mso.backplane.pod_template import PodTemplate
 from mso.backplane.pods import PodSettings, pod_manifest
 from mso.model import EnvironmentVariable, Model, ModelId, ModelKey, ModelSpec, Request, SimulationId, SimulatorName
-from tests.kubernetes_cluster import Cluster, find
+from tests.kubernetes_cluster import Cluster, fake_model_image, find
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
@@ -129,14 +129,20 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=2000, metavar="N", help="of the bare creator, at most (2000)")
     parser.add_argument("--players", type=Path, metavar="PROGRAM", help="plays kubelets; else the nodes run the pods")
     parser.add_argument("--nodes", type=int, default=20, metavar="N", help="how many kubelets it plays (20)")
-    parser.add_argument("--image", default=IMAGE, help="the image of the models: a fake_model, where nodes run them")
+    parser.add_argument(
+        "--image", default="", help="of the models, where nodes run them (default: fake_model, made here)"
+    )
     parser.add_argument("--exit-code", type=int, default=0, metavar="N", help="how each of them ends (0)")
     parser.add_argument("--version", type=int, default=1, metavar="N", help="of the protocol: 2 waits for logs (1)")
     options = parser.parse_args()
     cluster = find()
+    options.image = options.image or (IMAGE if options.players else fake_model_image(cluster))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mso-bench-")))
-        mosquitto = stack.enter_context(Mosquitto(directory / "mosquitto", persistence=False, max_queued_messages=0))
+        # Where nodes run them, models come from outside of this machine's loopback.
+        also_at = "" if options.players else cluster.gateway()
+        broker = Mosquitto(directory / "mosquitto", persistence=False, max_queued_messages=0, also_at=also_at)
+        mosquitto = stack.enter_context(broker)
         namespace = stack.enter_context(a_namespace(cluster))
         pod_template = template(directory, options.players is not None)
         variables = {
