@@ -51,6 +51,7 @@ _NOT_BEGUN = (
     "waiting to start: ContainerCreating",
     "waiting to start: PodInitializing",
     "the server could not find the requested resource",  # the kubelet has not heard of the pod yet
+    " is not available",  # it has, and has no status of the container yet
 )
 """What the API says of the log of a container that has not begun: that is no error, only empty."""
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -107,6 +107,17 @@ class Access:
         configuration.verify_ssl = self.verify_tls
 
 
+class _Question(NamedTuple):
+    """One request, which may have to be asked twice."""
+
+    method: str
+    path: str
+    timeout: aiohttp.ClientTimeout
+    query: Mapping[str, str] | None = None
+    body: Json | None = None
+    content_type: str = "application/json"
+
+
 class KubernetesApi:
     """One client, open while `async with` lasts; `connections` is how many calls may be under way at once."""
 
@@ -158,7 +169,8 @@ class KubernetesApi:
         read: Callable[[bytes], Json] = json.loads,
     ) -> Json:
         """One call, and the JSON of its answer, read by `read`. Raises RefusedError and UnreachableError."""
-        async with self._answer(method, path, query, body, content_type, aiohttp.ClientTimeout(seconds)) as answer:
+        question = _Question(method, path, aiohttp.ClientTimeout(seconds), query, body, content_type)
+        async with self._answer(question) as answer:
             return parse(await answer.read(), read)
 
     @asynccontextmanager
@@ -170,51 +182,39 @@ class KubernetesApi:
         Raises RefusedError and UnreachableError, also while the bytes are read.
         """
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CALL_SECONDS, sock_read=silence)
-        async with self._answer("GET", path, query, None, "application/json", timeout) as answer:
+        async with self._answer(_Question("GET", path, timeout, query)) as answer:
             yield answer.content.iter_any()
 
     @asynccontextmanager
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Json | None,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, question: _Question) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            answer = await self._ask(method, path, query, body, content_type, timeout)
+            answer = await self._ask(question)
             if answer.status == _UNAUTHORIZED:
                 answer.release()
                 await self._renew(at_once=True)
-                answer = await self._ask(method, path, query, body, content_type, timeout)
+                answer = await self._ask(question)
             async with answer:
                 if answer.status >= 400:
                     raise _refusal(answer, await answer.read())
                 yield answer
         except TimeoutError as error:
-            raise UnreachableError(f"no answer from {self.host} in time: {method} {path}") from error
+            raise UnreachableError(f"no answer from {self.host} in time: {question.method} {question.path}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UnreachableError(f"{self.host}: {str(error) or type(error).__name__}") from error
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Json | None,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
+    async def _ask(self, question: _Question) -> aiohttp.ClientResponse:
         await self._renew()
         # Not packed: to unpack a listing takes longer than to read it.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": content_type}
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": question.content_type}
         _, url, headers, _, _ = await self._client.param_serialize(
-            method, path, query_params=list((query or {}).items()), header_params=headers, auth_settings=["BearerToken"]
+            question.method,
+            question.path,
+            query_params=list((question.query or {}).items()),
+            header_params=headers,
+            auth_settings=["BearerToken"],
         )
         asked = await self._client.rest_client.request(
-            method, url, headers=headers, body=body, _request_timeout=timeout
+            question.method, url, headers=headers, body=question.body, _request_timeout=question.timeout
         )
         answer: aiohttp.ClientResponse = asked.response
         return answer

@@ -83,9 +83,9 @@ class PodWatch:
 
     async def keep_listing(self) -> None:
         while True:
+            self._list_now.clear()  # before: who asks while a listing is on its way asks for the next one
             await self._persist("list", self._list)
             await self._tell_listed(self._listing)
-            self._list_now.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._resync_seconds):
                     await self._list_now.wait()

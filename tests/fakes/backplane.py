@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import Self
 
 from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mark, Observation, Recollection
+from mso.backplane.lines import last_lines
 from mso.model import Attempt, End, Failed, Model, Reason, RunKey, State, Succeeded
-
-TAIL_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -117,10 +116,7 @@ class FakeBackplane:
         await self._reach()
         if attempt not in self.world.attempts:
             raise BackplaneError(f"no log of {attempt}: it is not there")
-        data = self.world.attempts[attempt].log[-TAIL_BYTES:].removesuffix(b"\n")
-        if not data or lines <= 0:
-            return ()
-        return tuple(line.decode("utf-8", "replace") for line in data.split(b"\n")[-lines:])
+        return last_lines(self.world.attempts[attempt].log, lines)
 
     async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
         await self._reach()
