@@ -41,6 +41,8 @@ class Row:
     about: str = ""
     """The id of the model that it is about, for the log."""
     held: bool = False
+    witness: str = ""
+    """The session of the witness while which it was handed to the broker, and may have gone out; ModelsReady only."""
     open: bool = False
     """No barrier is before it any more."""
 

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from mso.backplane import Mark, Recollection, recollection
+from mso import recollection
+from mso.backplane import Mark, Recollection
 from mso.backplane.lines import TAIL_BYTES, last_lines
 from mso.backplane.names import fingerprint, slug
 from mso.model import Attempt, End, Failed, Model, Reason, RunKey, Succeeded

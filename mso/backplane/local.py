@@ -21,10 +21,10 @@ from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mar
 from mso.backplane.attempts import AttemptFiles, RunFiles, Started, all_attempts, bury, discard
 from mso.backplane.images import LocalImages
 from mso.backplane.processes import Exits, raise_open_files_limit, reap, signal_group
-from mso.backplane.recollection import UnreadableModelError
 from mso.backplane.shim import BusyError, Phase, abandon, clear, conclude, inspect, start
 from mso.backplane.state_directory import own, pauses, try_to_write
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, Model, Reason, RunKey
+from mso.recollection import UnreadableModelError
 
 log = structlog.get_logger()
 

@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from mso.backplane import Mark, recollection
+from mso import recollection
+from mso.backplane import Mark
 from mso.backplane.names import fingerprint, slug
 from mso.backplane.pod_template import PodTemplate
 from mso.model import Attempt, EnvironmentVariable, Model, ModelId, ModelKey, Resources, RunKey, SimulationId
@@ -153,7 +154,7 @@ def attempt_of(pod: Pod) -> Attempt | None:
 
 
 def recollection_of(pod: Pod) -> str:
-    """The model as text (mso.backplane.recollection); empty if somebody took it off."""
+    """The model as text (mso.recollection); empty if somebody took it off."""
     text: str = (pod["metadata"].get("annotations") or {}).get(_RECOLLECTION, "")
     return text
 

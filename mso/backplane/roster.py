@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mso.backplane import BackplaneError, Mark, Observation, Recollection, recollection
+from mso import recollection
+from mso.backplane import BackplaneError, Mark, Observation, Recollection
 from mso.backplane.pod_status import FATAL_WAITS, Doubt, Patience, end_of_deleted, standing_of
 from mso.backplane.pods import Pod, attempt_of, marks_of, recollection_of
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, RunKey

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mso.backplane import Mark, recollection
+from mso import recollection
+from mso.backplane import Mark
 from mso.backplane.pods import (
     OURS,
     PodSettings,

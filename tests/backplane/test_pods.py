@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mso.backplane import recollection
+from mso import recollection
 from mso.backplane.pod_template import PodTemplate
 from mso.backplane.pods import Pod, PodSettings, attempt_of, label_value, pod_manifest
 from mso.model import EnvironmentVariable, Model, Resources

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mso.backplane.attempts import directory_name
-from mso.backplane.recollection import UnreadableModelError, decode, encode
 from mso.model import Model, ModelId, ModelKey, ModelSpec, Request, SimulationId, SimulatorName
+from mso.recollection import UnreadableModelError, decode, encode
 
 SPANS = st.timedeltas(timedelta(0), timedelta(days=365_000))
 TIMES = st.datetimes(timezones=st.sampled_from((UTC, timezone(timedelta(hours=2)))))

@@ -1,4 +1,4 @@
-"""A Model as text and back: what a backplane that has only files writes beside an attempt. Pure.
+"""A Model as text and back: what outlives the process, beside an attempt and in the ledger. Pure.
 
 The text names its format; a reader refuses one that it does not know rather than understand it by half. Spans are whole
 microseconds, so that the digest of a specification is the same before and after. Values of environment variables are

@@ -1,0 +1,253 @@
+"""What must outlive the process. This docstring and those of `Ledger` are the contract; tests/ledger holds it to them.
+
+A ledger keeps what it is told, in the order in which it is told, and decides nothing.
+
+- A commit is all or nothing, and durable when it returns: also through kill -9 and a loss of power.
+- Only the last one that *claimed* the ledger can write to it. Whoever was deposed and does not know it yet finds out at
+  its next commit, of which nothing is kept.
+- What it kept is also the history that people ask for after the pods are gone, until that is pruned.
+- Whatever time may mend is a `LedgerError`: try again. `DeposedError` and `UnusableLedgerError` are final.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, Self
+
+from mso.model import Attempt, Model, ModelKey, Request, RunKey
+from mso.outbox import Row
+
+
+class LedgerError(Exception):
+    """It could not be done now: the disk is full, the server is away. Nothing of it was kept."""
+
+
+class DeposedError(Exception):
+    """Another process has claimed the ledger since: this one must not act any more."""
+
+
+class UnusableLedgerError(Exception):
+    """This release cannot use it, and says in one line why and what to do: it is of a newer one, or cannot be opened."""
+
+
+# -- what is written ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that is known of a run but its models."""
+
+    key: RunKey
+    request: Request
+    """The last that was taken; it says who asked, in which protocol, and on which terms."""
+    announced: bool = False
+    """Its ModelsReady was put into the outbox, once and for all."""
+    stopping: bool = False
+    removing_since: datetime | None = None
+    ended_at: datetime | None = None
+    reported_at: datetime | None = None
+    """The broker acknowledged its AllModelsHaveTerminated."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunKept:
+    """The run as it is now, in place of what was kept of it before."""
+
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKept:
+    """A request that a run took: its bytes, or its id, never open another one. Kept twice is kept once."""
+
+    run: RunKey
+    digest: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAsked:
+    """A model that was asked for, or adopted: all of it, in place of what was kept of it before."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStands:
+    """How a model that was asked for before stands now: all of it but its specification and its request."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDeployed:
+    """The attempt was seen where models run: once it is missing there, it is gone."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class LinesKept:
+    """The last that a model wrote, oldest first, and what its backplane had to complain of. For the history."""
+
+    key: ModelKey
+    lines: tuple[str, ...] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowPut:
+    """A message that waits to be told. Numbers rise, and are never given twice."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class RowReleased:
+    """A held row may go from now on, with this payload."""
+
+    number: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RowSent:
+    """A row is about to be handed to the broker, while the witness had this session. Only ModelsReady is noted so."""
+
+    number: int
+    witness: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowDone:
+    """Nothing is left to do about a row: the broker has it, or it was withheld for good."""
+
+    number: int
+    withheld: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunForgotten:
+    """Nothing of the run is left where models run. From here on it is history."""
+
+    run: RunKey
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A value under a name of our own, in place of the one before."""
+
+    name: str
+    value: str
+
+
+Entry = (
+    RunKept
+    | RequestKept
+    | ModelAsked
+    | ModelStands
+    | AttemptDeployed
+    | LinesKept
+    | RowPut
+    | RowReleased
+    | RowSent
+    | RowDone
+    | RunForgotten
+    | Noted
+)
+
+
+# -- what is read ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model as it stood at the last commit."""
+
+    model: Model
+    deployed: bool
+    """Whether its current attempt was noted as deployed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run as it stood at the last commit."""
+
+    record: RunRecord
+    requests: tuple[RequestKept, ...]
+    models: tuple[KnownModel, ...]
+    """Empty for a run that is bygone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """All that a new process has to know."""
+
+    runs: tuple[KnownRun, ...]
+    """Those that were not forgotten, in the order in which they were opened."""
+    bygone: tuple[KnownRun, ...]
+    """Of each simulation of which no run is left, the last run that is still history; the latest forgotten come last."""
+    rows: tuple[Row, ...]
+    """Those that are not done, by their numbers."""
+    last_row: int
+    """The highest number that was ever given to a row; 0 if none was."""
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PastModel:
+    """A model for people who look back."""
+
+    model: Model
+    lines: tuple[str, ...] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+class Ledger(Protocol):
+    """Open it with `async with`. No call blocks the event loop; calls are served one after the other."""
+
+    async def __aenter__(self) -> Self:
+        """Open it, bring its form up to date. Raises UnusableLedgerError, and LedgerError where time may help."""
+        ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def claim(self) -> int:
+        """Be the only writer from now on; the new epoch. Raises LedgerError."""
+        ...
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Keep all of it, in this order, or nothing. Raises LedgerError, DeposedError, UnusableLedgerError."""
+        ...
+
+    async def recover(self) -> Recovered:
+        """What a new process has to know. Raises LedgerError, UnusableLedgerError."""
+        ...
+
+    async def told(self, since: datetime) -> tuple[Row, ...]:
+        """The rows about ends that were done, of runs that live or have ended since then, by their numbers.
+
+        For a broker that has lost its memory. ModelsReady is never among them. Raises LedgerError.
+        """
+        ...
+
+    async def runs(self, simulation: str = "", limit: int = 1000) -> tuple[RunRecord, ...]:
+        """Runs of a simulation, or of all, the last opened first. Raises LedgerError."""
+        ...
+
+    async def models(self, run: RunKey) -> tuple[PastModel, ...]:
+        """The models of a run, in the order in which they were asked for. Raises LedgerError."""
+        ...
+
+    async def withheld(self, simulation: str) -> Row | None:
+        """The ModelsReady of the simulation's last run, if it was withheld and the run lives. Raises LedgerError."""
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the history of what was forgotten before then; how many runs that were.
+
+        The last run of a simulation is deleted as well, but not one that is not forgotten. Raises LedgerError,
+        DeposedError.
+        """
+        ...
