@@ -188,6 +188,8 @@ class Succeeded:
 
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    node: str = ""
+    """The machine that it ran on, where the backplane has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ class Failed:
     message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,8 @@ class Model:
     message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    node: str = ""
+    """The machine that the attempt which ended ran on; empty where the backplane has but one, or nothing ran."""
 
     @property
     def current(self) -> Attempt:
@@ -267,6 +272,7 @@ class Model:
                     reason=Reason.COMPLETED,
                     started_at=event.started_at,
                     finished_at=event.finished_at or now,
+                    node=event.node,
                 )
             case Failed():
                 return replace(
@@ -278,4 +284,5 @@ class Model:
                     message=event.message,
                     started_at=event.started_at,
                     finished_at=event.finished_at or now,
+                    node=event.node,
                 )

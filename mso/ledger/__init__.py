@@ -27,7 +27,7 @@ class DeposedError(Exception):
 
 
 class UnusableLedgerError(Exception):
-    """This release cannot use it, and says in one line why and what to do: it is of a newer one, or cannot be opened."""
+    """This release cannot use it, and says in one line why and what to do: it is of a newer one, for instance."""
 
 
 # -- what is written ------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Recovered:
     runs: tuple[KnownRun, ...]
     """Those that were not forgotten, in the order in which they were opened."""
     bygone: tuple[KnownRun, ...]
-    """Of each simulation of which no run is left, the last run that is still history; the latest forgotten come last."""
+    """Of each simulation of which no run is left the last one that is still history; the latest forgotten come last."""
     rows: tuple[Row, ...]
     """Those that are not done, by their numbers."""
     last_row: int
