@@ -2,8 +2,9 @@
 
 - *deploy*: from DeployModels to the last create that the API accepted. Yardstick, the *bare creator*: as many POSTs of
   as large a pod at the same concurrency by plain aiohttp.
-- *end to wire*: how much later than a *bare watcher* (twenty lines that watch and note) a subscriber hears of an end.
-- *requests*: what the audit log of the API server counts for MSO, a model.
+- *end to wire*: how much later than a *bare watcher* (twenty lines that watch and note) a subscriber hears of an end;
+  apart from others those that wait for a log: of models that failed, where version 2 was asked for.
+- *requests*: what the audit log of the API server counts for MSO, a model; to read a log and events, a failed model.
 - *CPU* and *memory* of the process, while it works and while it idles; how long its loop is ever blocked, by asking
   `/livez` all the while; how long a restart takes until every pod is adopted again.
 
@@ -15,107 +16,34 @@ import argparse
 import asyncio
 import json
 import os
-import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import psutil
 import yaml
 
+from benchmarks.yardsticks import CONCURRENCY, Api, BareWatcher, Heartbeat
 from mso.backplane.pod_template import PodTemplate
 from mso.backplane.pods import PodSettings, pod_manifest
 from mso.model import EnvironmentVariable, Model, ModelId, ModelKey, ModelSpec, Request, SimulationId, SimulatorName
 from tests.kubernetes_cluster import Cluster, fake_model_image, find
 from tests.mosquitto import Mosquitto
-from tests.peer import Peer, configuration, order
+from tests.peer import Heard, Peer, configuration, order
 from tests.service import MsoProcess
 
 IMAGE = "paper:1"
-CONCURRENCY = 32
 NOISE_SECONDS = 15.0
-
-
-class Api:
-    """The API by plain aiohttp: what the yardsticks are made of."""
-
-    def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        cluster = config["clusters"][0]["cluster"]
-        self.pods = f"{cluster['server']}/api/v1/namespaces/{namespace}/pods"
-        self._tls = ssl.create_default_context(cafile=cluster["certificate-authority"])
-        self._token = config["users"][0]["user"]["token"]
-
-    def session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONCURRENCY + 8, ssl=self._tls),
-            headers={"Authorization": f"Bearer {self._token}", "User-Agent": "yardstick"},
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
-
-
-class BareWatcher(threading.Thread):
-    """Notes when the end of each pod is shown by a watch, as early as anybody could know it."""
-
-    def __init__(self, api: Api) -> None:
-        super().__init__(daemon=True)
-        self._api = api
-        self.ended: dict[str, float] = {}
-        """By the id of the model (time.monotonic())."""
-        self.ready = threading.Event()
-
-    def run(self) -> None:
-        asyncio.run(self._watch())
-
-    async def _watch(self) -> None:
-        async with self._api.session() as session:
-            async with session.get(self._api.pods, params={"limit": "1"}) as answer:
-                version = (await answer.json())["metadata"]["resourceVersion"]
-            while True:
-                query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "600"}
-                with suppress(aiohttp.ClientError):
-                    async with session.get(self._api.pods, params=query, read_bufsize=2**24) as stream:
-                        self.ready.set()
-                        async for line in stream.content:
-                            seen = time.monotonic()
-                            pod = json.loads(line)["object"]
-                            version = pod["metadata"]["resourceVersion"]
-                            statuses = pod.get("status", {}).get("containerStatuses") or [{}]
-                            if statuses[0].get("state", {}).get("terminated"):
-                                self.ended.setdefault(pod["metadata"]["annotations"]["mso/model-id"], seen)
-
-
-class Heartbeat(threading.Thread):
-    """Asks `/livez` all the while: the longest answer is about as long as the loop was blocked."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self._url = url
-        self._over = threading.Event()
-        self.answers: list[float] = []
-
-    def run(self) -> None:
-        while not self._over.wait(0.1):
-            began = time.monotonic()
-            with suppress(OSError):
-                urllib.request.urlopen(self._url, timeout=60).read()  # noqa: S310 - the URL is ours
-                self.answers.append(time.monotonic() - began)
-
-    def stop(self) -> list[float]:
-        self._over.set()
-        self.join()
-        return sorted(self.answers)
+READS = ("get pods/log", "list events")
+"""What MSO asks of the API about a model that failed."""
 
 
 def main() -> None:
@@ -132,9 +60,14 @@ def main() -> None:
     parser.add_argument(
         "--image", default="", help="of the models, where nodes run them (default: fake_model, made here)"
     )
-    parser.add_argument("--exit-code", type=int, default=0, metavar="N", help="how each of them ends (0)")
+    parser.add_argument("--exit-code", type=int, default=0, metavar="N", help="how they end (0)")
+    parser.add_argument(
+        "--failures", type=int, metavar="N", help="how many of them end so, and the others with 0 (all)"
+    )
     parser.add_argument("--version", type=int, default=1, metavar="N", help="of the protocol: 2 waits for logs (1)")
     options = parser.parse_args()
+    if options.failures is None:
+        options.failures = options.models
     cluster = find()
     options.image = options.image or (IMAGE if options.players else fake_model_image(cluster))
     with ExitStack() as stack:
@@ -197,10 +130,7 @@ class Measurement:
         report(f"from DeployModels to the last of {self._count} creates", created, "s")
         report("the same, a model", 1000 * created / self._count, "ms", 1000 * bare, "the bare creator")
         spent = cpu(process) - before
-        ends = {message.model: message.at for message in heard if message.model}
-        lags = [at - watcher.ended[model] for model, at in ends.items() if model in watcher.ended]
-        report_spread("end to wire, later than the bare watcher", lags)
-        report("last termination to AllModelsHaveTerminated", heard[-1].at - max(ends.values()), "s")
+        failed = self._report_ends(heard, watcher)
         per_second = Counter(int(at - began) for at in watcher.ended.values())
         report("ends in the busiest second", max(per_second.values(), default=0), "")
         report("CPU a model, its whole life", 1000 * spent / self._count, "ms")
@@ -208,11 +138,32 @@ class Measurement:
         report("loop blocked at most (longest /livez)", 1000 * answers[-1], "ms")
         report("memory after it", process.memory_info().rss / 2**20, "MiB resident")
         time.sleep(2.0)  # the audit log is written a moment later
-        for verb, number in sorted((self._requests() - asked).items()):
-            report(f"requests: {verb}", number / self._count, "a model")
+        for request, number in sorted((self._requests() - asked).items()):
+            if request in READS and failed:
+                report(f"requests: {request}", number / failed, "a failed model")
+            else:
+                report(f"requests: {request}", number / self._count, "a model")
         self._idle(process)
         self._noise(process)
         self._restart()
+
+    def _report_ends(self, heard: Sequence[Heard], watcher: BareWatcher) -> int:
+        """How late each end was told; returns how many failed."""
+        ends = [message for message in heard if message.model]
+        failed = {message.model for message in ends if message.end.exitCode}
+        waiting = failed if self._options.version == 2 else set()
+        lags = {
+            message.model: message.at - watcher.ended[message.model]
+            for message in ends
+            if message.model in watcher.ended
+        }
+        if prompt := [lag for model, lag in lags.items() if model not in waiting]:
+            report_spread("end to wire, later than the bare watcher", prompt)
+        if late := [lag for model, lag in lags.items() if model in waiting]:
+            report_spread("end to wire of those that wait for a log", late)
+        last = max(message.at for message in ends)
+        report("last termination to AllModelsHaveTerminated", heard[-1].at - last, "s")
+        return len(failed)
 
     def _last_deployed(self) -> float:
         """When the last create was accepted, by the log (time.time())."""
@@ -227,7 +178,7 @@ class Measurement:
                 SIMULATION_ID="bench",
                 MODEL_ID=f"m{number}",
                 RUN_SECONDS=str(self._options.run_seconds),
-                EXIT_CODE=str(self._options.exit_code),
+                EXIT_CODE=str(self._options.exit_code if number < self._options.failures else 0),
                 MQTT_HOST=self._cluster.gateway(),
                 MQTT_PORT=str(self._mosquitto.port),
                 MQTT_USERNAME=self._mosquitto.username,
@@ -247,7 +198,8 @@ class Measurement:
                 manifest = pod_manifest(a_model(f"bare-{number}", self._options), settings)
                 manifest["metadata"]["labels"] = {"yardstick": "yes"}
                 async with slots, session.post(self._api.pods, json=manifest) as answer:
-                    assert answer.status == 201, await answer.text()
+                    told = await answer.text()  # or the connection is not used again
+                    assert answer.status == 201, told
 
             began = time.monotonic()
             await asyncio.gather(*(create(number) for number in range(posts)))

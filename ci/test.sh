@@ -24,10 +24,11 @@ results=$(mktemp -d)
 policy= # set when this script made the file that keeps packages from starting services
 as_root=()
 cluster_down=() # what ends the cluster, if this script began it
+shared=         # the directory of this machine that a cluster of this script sees
 
 clean_up() {
     [[ ${#cluster_down[@]} == 0 ]] || "${cluster_down[@]}" >/dev/null 2>&1 || true
-    rm -rf "$results"
+    rm -rf "$results" ${shared:+"$shared"}
     [[ -z "$policy" ]] || ${as_root[@]+"${as_root[@]}"} rm -f "$policy"
 }
 trap clean_up EXIT
@@ -83,6 +84,29 @@ see_to_mosquitto() {
     fi
 }
 
+# Its node has the image of the fake model, in which there is a Python as well, and sees a directory of this machine.
+make_kind_cluster() {
+    local image=mso-test-fake-model:1
+    shared=$(mktemp -d /var/tmp/mso-test.XXXXXX)
+    MSO_TEST_KUBECONFIG=$results/kubeconfig
+    cluster_down=(kind delete cluster --name mso-test --kubeconfig "$MSO_TEST_KUBECONFIG")
+    kind create cluster --name mso-test --kubeconfig "$MSO_TEST_KUBECONFIG" --wait 180s --config - <<KIND || return 1
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+nodes:
+  - role: control-plane
+    extraMounts: [{ hostPath: $shared, containerPath: $shared }]
+KIND
+    docker build --quiet --file simulation_components/fake_model/Dockerfile --tag "$image" . || return 1
+    kind load docker-image "$image" --name mso-test || return 1
+    export MSO_TEST_FAKE_MODEL_IMAGE=$image MSO_TEST_PYTHON_IMAGE=$image
+    if [[ $(uname) == Linux ]]; then # elsewhere the node is in a virtual machine
+        MSO_TEST_GATEWAY=$(docker network inspect kind --format '{{range .IPAM.Config}}{{println .Gateway}}{{end}}' \
+            | grep -m1 -F .) || return 1 # the one of IPv4
+        export MSO_TEST_GATEWAY MSO_TEST_SHARED_DIRECTORY=$shared
+    fi
+}
+
 # The cluster tests take any cluster: the one of MSO_TEST_KUBECONFIG, one that MSO_TEST_CLUSTER_COMMAND makes (up,
 # kubeconfig, down; some tests also want its faults: stop, start, signal), or one of kind.
 see_to_cluster() {
@@ -96,9 +120,7 @@ see_to_cluster() {
         MSO_TEST_KUBECONFIG=$("$MSO_TEST_CLUSTER_COMMAND" kubeconfig)
         echo "cluster tests use the cluster of $MSO_TEST_CLUSTER_COMMAND"
     elif command -v kind >/dev/null && command -v kubectl >/dev/null && docker info >/dev/null 2>&1; then
-        MSO_TEST_KUBECONFIG=$results/kubeconfig
-        cluster_down=(kind delete cluster --name mso-test --kubeconfig "$MSO_TEST_KUBECONFIG")
-        kind create cluster --name mso-test --kubeconfig "$MSO_TEST_KUBECONFIG" --wait 180s || return 1
+        make_kind_cluster || return 1
         echo "cluster tests use a cluster of kind"
     else
         echo "cluster tests are skipped: no cluster; set MSO_TEST_KUBECONFIG, or install kind and start Docker"

@@ -1,13 +1,15 @@
 """A real Kubernetes, to be used and abused: whatever MSO_TEST_KUBECONFIG names.
 
 Tests reach it with kubectl, behind the back of the backplane. What kubectl cannot do (stop a component, load an
-image) is asked of the program in MSO_TEST_CLUSTER_COMMAND; a test that needs it is skipped where there is none.
+image) is asked of the program in MSO_TEST_CLUSTER_COMMAND; a test that needs it is skipped where there is none. Without
+that program images have to be such as the nodes can pull, and a pod is tried before anything is built on them.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,10 @@ import pytest
 
 INSTALL_HINT = "no Kubernetes cluster: MSO_TEST_KUBECONFIG is to be the path of a kubeconfig"
 COMMAND_HINT = "needs MSO_TEST_CLUSTER_COMMAND: a program that can stop components of the cluster and load images"
+FAKE_MODEL_HINT = "no image of the fake model: MSO_TEST_FAKE_MODEL_IMAGE is to name one that the nodes can pull"
+PYTHON_HINT = "set MSO_TEST_PYTHON_IMAGE to an image with a python3 that the nodes can pull"
+GATEWAY_HINT = "MSO_TEST_GATEWAY to the address of this machine at which pods reach it"
+SHARED_HINT = "MSO_TEST_SHARED_DIRECTORY to a directory of this machine that nodes see in the same place"
 PATIENCE_SECONDS = 60.0
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -146,8 +152,33 @@ class Cluster:
         return asked
 
     def gateway(self) -> str:
-        """The address at which pods reach this machine."""
-        return self._ask("gateway").strip() if self.command else "127.0.0.1"
+        """The address of this machine at which pods reach it."""
+        return _gateway(self)
+
+    def node_address(self) -> str:
+        """Of one of its nodes; empty if there are none."""
+        nodes = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"]
+        addresses = [address for node in nodes for address in node["status"].get("addresses", ())]
+        return next((address["address"] for address in addresses if address["type"] == "InternalIP"), "")
+
+    def run(self, image: str, program: str, shared: str = "") -> None:
+        """A pod that runs this in Python to its end, with a directory of its node in the same place.
+
+        That it fails, or does not begin, is an AssertionError.
+        """
+        spec: dict[str, Any] = {}
+        if shared:
+            volume = {"name": "shared", "hostPath": {"path": shared, "type": "Directory"}}
+            mounts = [{"name": "shared", "mountPath": shared}]
+            spec = {"volumes": [volume], "containers": [{"name": "probe", "volumeMounts": mounts}]}
+        namespace = self.create_namespace("mso-test")
+        options = ("--namespace", namespace, "--image", image, "--restart=Never", "--attach", "--rm", "--quiet")
+        limits = (f"--pod-running-timeout={PATIENCE_SECONDS / 2:.0f}s", "--override-type=strategic")
+        overrides = ("--overrides", json.dumps({"apiVersion": "v1", "spec": spec}))
+        try:
+            self.kubectl("run", "probe", *options, *limits, *overrides, "--command", "--", "python3", "-c", program)
+        finally:
+            self.delete_namespace(namespace)
 
     def audit(self) -> Path:
         """The audit log of the API server: a JSON line for each request."""
@@ -185,9 +216,71 @@ class Cluster:
 
 
 @cache
+def _gateway(cluster: Cluster) -> str:
+    """MSO_TEST_GATEWAY, else what the program says, else the address of this machine on the way to a node."""
+    if named := os.environ.get("MSO_TEST_GATEWAY"):
+        return named
+    if cluster.command:
+        return cluster._ask("gateway").strip()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((cluster.node_address() or "127.0.0.1", 9))  # nothing is sent
+        address: str = way.getsockname()[0]
+        return address
+
+
+def require_reachable(cluster: Cluster) -> None:
+    """Skip the test where pods do not begin, or do not reach this machine: that it fails in the end says nothing."""
+    if why := _unreachable(cluster):
+        _give_up(why, "MSO_TEST_GATEWAY")
+
+
+def require_shared(cluster: Cluster, directory: Path) -> None:
+    """Skip the test where pods do not see this directory, or run on another kernel."""
+    if why := _unshared(cluster, directory):
+        _give_up(why, "MSO_TEST_SHARED_DIRECTORY")
+
+
+def _give_up(why: str, variable: str) -> None:
+    """A guess may be wrong, and then the test is skipped; what somebody has set is not."""
+    if os.environ.get(variable):
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
+
+
+@cache
+def _unreachable(cluster: Cluster) -> str:
+    if cluster.command:
+        return ""
+    image, gateway = python_image(cluster), cluster.gateway()
+    try:
+        with socket.create_server((gateway, 0)) as server:
+            way = (gateway, server.getsockname()[1])
+            cluster.run(image, f"import socket; socket.create_connection({way!r}, 10)")
+    except (AssertionError, OSError) as error:
+        return f"a pod of {image} does not reach {gateway}: {PYTHON_HINT}, {GATEWAY_HINT} ({_last_words(error)})"
+    return ""
+
+
+@cache
+def _unshared(cluster: Cluster, directory: Path) -> str:
+    if cluster.command:
+        return ""
+    image, boot = python_image(cluster), Path("/proc/sys/kernel/random/boot_id")
+    try:
+        with tempfile.TemporaryDirectory(dir=directory) as shared:
+            Path(shared).chmod(0o777)
+            copy = Path(shared) / "boot"
+            cluster.run(image, f"open({str(copy)!r}, 'w').write(open({str(boot)!r}).read())", shared)
+            assert copy.read_text() == boot.read_text(), "another kernel"
+    except (AssertionError, OSError) as error:
+        return f"a pod of {image} does not see {directory}: {PYTHON_HINT}, {SHARED_HINT} ({_last_words(error)})"
+    return ""
+
+
+@cache
 def python_image(cluster: Cluster) -> str:
-    """An image with a `python3`: MSO_TEST_PYTHON_IMAGE, else one that is made here, else one to be pulled."""
-    if image := os.environ.get("MSO_TEST_PYTHON_IMAGE"):
+    """An image with a `python3`: one that is named, else one that is made here, else one to be pulled."""
+    if image := os.environ.get("MSO_TEST_PYTHON_IMAGE") or os.environ.get("MSO_TEST_FAKE_MODEL_IMAGE"):
         return image
     if cluster.command is None:
         return "python:3.12-slim"
@@ -196,9 +289,18 @@ def python_image(cluster: Cluster) -> str:
     return image
 
 
-@cache
 def fake_model_image(cluster: Cluster) -> str:
-    """An image of the fake model as it is in this repository; it is on the nodes, and nowhere to be pulled from."""
+    """An image of the fake model: MSO_TEST_FAKE_MODEL_IMAGE, else one that is made here."""
+    if image := os.environ.get("MSO_TEST_FAKE_MODEL_IMAGE"):
+        return image
+    if cluster.command is None:
+        pytest.skip(FAKE_MODEL_HINT)
+    return _make_fake_model_image(cluster)
+
+
+@cache
+def _make_fake_model_image(cluster: Cluster) -> str:
+    """Of the fake model as it is in this repository; it is on the nodes, and nowhere to be pulled from."""
     digest = hashlib.sha256(sys.version.encode() + Path(__file__).read_bytes())  # what goes into it, and how
     with tempfile.TemporaryDirectory() as directory:
         for source, place in _fake_model_files():
@@ -230,6 +332,10 @@ def _fake_model_files() -> Iterator[tuple[Path, Path]]:
         for file in distribution(name).files or ():
             if "__pycache__" not in file.parts:
                 yield Path(str(file.locate())), Path(*file.parts)
+
+
+def _last_words(error: Exception) -> str:
+    return str(error).rpartition(": ")[2]
 
 
 def _run(command: list[str], stdin: bytes | None = None) -> bytes:

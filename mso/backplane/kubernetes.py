@@ -17,7 +17,7 @@ from typing import Self
 import structlog
 
 from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mark, Observation
-from mso.backplane.kubernetes_api import Access, KubernetesApi, RefusedError
+from mso.backplane.kubernetes_api import MERGE_PATCH, Access, KubernetesApi, RefusedError
 from mso.backplane.kubernetes_permissions import check_permissions
 from mso.backplane.lines import TAIL_BYTES, last_lines
 from mso.backplane.pod_json import read_pod
@@ -331,7 +331,7 @@ class KubernetesBackplane:
         for name in names:
             try:
                 pod = await self._api.call(
-                    "PATCH", f"{self._pods}/{name}", body=marking(mark), content_type="application/merge-patch+json"
+                    "PATCH", f"{self._pods}/{name}", body=marking(mark), content_type=MERGE_PATCH
                 )
             except RefusedError as no:
                 if no.status != 404:

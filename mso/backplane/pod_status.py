@@ -62,6 +62,8 @@ class Doubt:
     message: str
     since: datetime | None = None
     """When it began, where the API says so; else it began when it was first seen."""
+    node: str = ""
+    """Where the pod is, if it is anywhere yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,11 @@ def end_of_deleted(pod: Pod) -> End:
 def ended_before_deletion(pod: Pod) -> bool:
     """Whether the model was over when its deletion was asked for. The API dates both by the second."""
     asked = deletion_asked_at(pod)
+    if asked is None:
+        return True
     # Only the container's own word counts: a pod that never was ready has conditions from before all that.
     finished = _time((_state_of_model(pod).get("terminated") or {}).get("finishedAt"))
-    return asked is None or (finished is not None and finished < asked)
+    return finished is not None and finished < asked
 
 
 def deletion_asked_at(pod: Pod) -> datetime | None:
@@ -110,44 +114,49 @@ def deletion_asked_at(pod: Pod) -> datetime | None:
 def _end(pod: Pod) -> End | None:
     status = pod.get("status", {})
     phase, reason = status.get("phase"), status.get("reason", "")
-    terminated = _state_of_model(pod).get("terminated")
+    state = _state_of_model(pod)
+    terminated = state.get("terminated")
     if not terminated and phase not in ("Succeeded", "Failed"):
         return None
-    started_at = _started_at(pod)
-    finished_at = _finished_at(pod)
+    run: dict[str, Any] = {
+        "started_at": _started_at(state),
+        "finished_at": _finished_at(pod, state),
+        "node": _node(pod),
+    }
     message = status.get("message") or ""
     code = terminated["exitCode"] if terminated else NO_EXIT_CODE
     if phase == "Failed" and reason in _POD_REASONS:
-        return Failed(code, _POD_REASONS[reason], message or reason, started_at, finished_at)
+        return Failed(code, _POD_REASONS[reason], message or reason, **run)
     if not ended_before_deletion(pod):
         return _deleted(pod, code, f"its pod was deleted while it ran; exit code {code}")
     if phase == "Failed" and (disruption := _disruption(pod)):
-        return Failed(code, Reason.EVICTED, disruption, started_at, finished_at)
+        return Failed(code, Reason.EVICTED, disruption, **run)
     if terminated:
-        return _end_of_container(terminated, started_at, finished_at)
+        return _end_of_container(terminated, run)
     if phase == "Succeeded":
-        return Succeeded(started_at, finished_at)
+        return Succeeded(**run)
     code, message = _failed_init(pod) or (NO_EXIT_CODE, message or reason or "its pod failed without a reason")
-    return Failed(code, Reason.ERROR, message, started_at, finished_at)
+    return Failed(code, Reason.ERROR, message, **run)
 
 
-def _end_of_container(terminated: dict[str, Any], started_at: datetime | None, finished_at: datetime | None) -> End:
+def _end_of_container(terminated: dict[str, Any], run: dict[str, Any]) -> End:
     code = terminated["exitCode"]
     why = terminated.get("reason", "")
     words = terminated.get("message") or ""
     if why == "OOMKilled":
-        return Failed(code, Reason.OOM_KILLED, words or "it used more memory than its limit", started_at, finished_at)
+        return Failed(code, Reason.OOM_KILLED, words or "it used more memory than its limit", **run)
     if code == 0:
-        return Succeeded(started_at, finished_at)
+        return Succeeded(**run)
     told = f"exit code {code}" if why in ("Error", "") else f"{why}, exit code {code}"
-    return Failed(code, Reason.ERROR, f"{told}: {words}" if words else told, started_at, finished_at)
+    return Failed(code, Reason.ERROR, f"{told}: {words}" if words else told, **run)
 
 
 def _deleted(pod: Pod, code: int, message: str) -> Failed:
     # Without a time: the API dates by the second, and an end that a removal brought about must not seem to precede it.
+    run: dict[str, Any] = {"started_at": _started_at(_state_of_model(pod)), "node": _node(pod)}
     if disruption := _disruption(pod):
-        return Failed(code, Reason.EVICTED, disruption, _started_at(pod))
-    return Failed(code, Reason.POD_DELETED, message, _started_at(pod))
+        return Failed(code, Reason.EVICTED, disruption, **run)
+    return Failed(code, Reason.POD_DELETED, message, **run)
 
 
 def _disruption(pod: Pod) -> str:
@@ -170,16 +179,15 @@ def _failed_init(pod: Pod) -> tuple[int, str] | None:
 
 
 def _doubt(pod: Pod, fatal_waits: frozenset[str]) -> Doubt | None:
-    metadata, status = pod["metadata"], pod.get("status", {})
+    metadata, status, node = pod["metadata"], pod.get("status", {}), _node(pod)
     if metadata.get("deletionTimestamp"):
         due = _time(metadata["deletionTimestamp"])
-        node = pod["spec"].get("nodeName", "")
-        return Doubt(Patience.NODE, Reason.NODE_LOST, f"node {node} does not say that it ended the pod", due)
+        return Doubt(Patience.NODE, Reason.NODE_LOST, f"node {node} does not say that it ended the pod", due, node)
     if status.get("phase") == "Unknown" or status.get("reason") == "NodeLost":
-        return Doubt(Patience.NODE, Reason.NODE_LOST, status.get("message") or "its node is silent")
+        return Doubt(Patience.NODE, Reason.NODE_LOST, status.get("message") or "its node is silent", node=node)
     if waiting := _waiting(pod, fatal_waits):
         return waiting
-    if status.get("phase") == "Pending" and not pod["spec"].get("nodeName"):
+    if status.get("phase") == "Pending" and not node:
         condition = _condition(pod, "PodScheduled")
         message = condition.get("message") or "no node was found for it"
         return Doubt(Patience.PENDING, Reason.UNSCHEDULABLE, message, _time(metadata.get("creationTimestamp")))
@@ -196,11 +204,12 @@ def _waiting(pod: Pod, fatal_waits: frozenset[str]) -> Doubt | None:
             message = f"{message} (image {image})"
         if why in fatal_waits:
             pull = why not in _CONFIG_WAITS | _START_WAITS
-            return Doubt(Patience.NONE, Reason.IMAGE_PULL_FAILED if pull else Reason.DEPLOY_FAILED, message)
+            reason = Reason.IMAGE_PULL_FAILED if pull else Reason.DEPLOY_FAILED
+            return Doubt(Patience.NONE, reason, message, node=_node(pod))
         if why in _PULL_WAITS:
-            return Doubt(Patience.IMAGE_PULL, Reason.IMAGE_PULL_FAILED, message)
+            return Doubt(Patience.IMAGE_PULL, Reason.IMAGE_PULL_FAILED, message, node=_node(pod))
         if why in _START_WAITS | _CONFIG_WAITS:
-            return Doubt(Patience.IMAGE_PULL, Reason.DEPLOY_FAILED, message)
+            return Doubt(Patience.IMAGE_PULL, Reason.DEPLOY_FAILED, message, node=_node(pod))
     return None
 
 
@@ -226,16 +235,20 @@ def _condition(pod: Pod, kind: str) -> dict[str, Any]:
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
-def _started_at(pod: Pod) -> datetime | None:
-    state = _state_of_model(pod)
+def _node(pod: Pod) -> str:
+    node: str = pod["spec"].get("nodeName") or ""
+    return node
+
+
+def _started_at(state: dict[str, Any]) -> datetime | None:
     began = (state.get("terminated") or state.get("running") or {}).get("startedAt")
     return _time(began)
 
 
-def _finished_at(pod: Pod) -> datetime | None:
+def _finished_at(pod: Pod, state: dict[str, Any]) -> datetime | None:
     """finishedAt, else when the pod stopped being ready; None leaves it to whoever sees it first."""
-    terminated = _state_of_model(pod).get("terminated") or {}
-    return _time(terminated.get("finishedAt")) or _time(_condition(pod, "Ready").get("lastTransitionTime"))
+    finished = (state.get("terminated") or {}).get("finishedAt")
+    return _time(finished or _condition(pod, "Ready").get("lastTransitionTime"))
 
 
 def _time(text: str | None) -> datetime | None:

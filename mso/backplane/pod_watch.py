@@ -10,14 +10,14 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import structlog
 
 from mso.backplane import BackplaneError, Listed
 from mso.backplane.kubernetes_api import Json, KubernetesApi, RefusedError, parse
-from mso.backplane.pod_json import read_event, read_page
+from mso.backplane.pod_json import METADATA_ONLY, read_event, read_page, read_versions
 from mso.backplane.pods import OURS, Pod
 from mso.backplane.roster import Entry, Roster
 from mso.patience import pauses
@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 PAGE = 250
 """Pods a page of a listing: more would hold up the loop while they are parsed (fault K6)."""
+BREATH = 100
+"""After so many pods others have their turn: a listing is long, and nobody is to wait for it."""
 WATCH_SECONDS = 280.0
 """How long the API lets one watch last."""
 SILENCE_SECONDS = 90.0
@@ -35,6 +37,9 @@ PAUSE_CAP_SECONDS = 2.0
 REMIND_SECONDS = 30.0
 
 _GONE = 410
+
+_Page = tuple[Json, list[str]]
+"""The metadata of one page of a listing, which has been taken in, and the uids in it."""
 
 
 class _ExpiredError(Exception):
@@ -95,26 +100,42 @@ class PodWatch:
         began = time.monotonic()
         query = {"labelSelector": OURS, "limit": str(PAGE)}
         uids: list[str] = []
+        take_in = self._skim if len(self._roster) else self._read
         while True:
-            page = await self._api.call("GET", self._path, query=query, read=read_page)
-            await asyncio.sleep(0)  # to parse it took a while, and so does what follows
-            for pod in page["items"]:
-                uids.append(pod["metadata"]["uid"])
-                self._roster.see(pod)
-            version: str = page["metadata"]["resourceVersion"]
-            if not (more := page["metadata"].get("continue")):
+            metadata, seen = await take_in(query)
+            uids += seen
+            version: str = metadata["resourceVersion"]
+            if not (more := metadata.get("continue")):
                 break
             query["continue"] = more
         present = self._roster.listed(version, uids)
         for number, entry in enumerate(self._roster.entries(), start=1):
             self._tell(entry)
-            if number % PAGE == 0:
+            if number % BREATH == 0:
                 await asyncio.sleep(0)
         self._listed_at = time.monotonic()
         if not self._version:
             self._version = version
             self._has_version.set()
         self._listing = Listed(began, present)
+
+    async def _skim(self, query: Mapping[str, str]) -> _Page:
+        """A page of which most is known, as a rule: versions are small and quickly read, so they are asked for first.
+
+        If one of them is news, the page is asked for again, whole (fault K6).
+        """
+        page = await self._api.call("GET", self._path, query=query, accept=METADATA_ONLY, read=read_versions)
+        if all(self._roster.knows(uid, version) for uid, version in page["items"]):
+            return page["metadata"], [uid for uid, _ in page["items"]]
+        return await self._read(query)
+
+    async def _read(self, query: Mapping[str, str]) -> _Page:
+        page = await self._api.call("GET", self._path, query=query, read=read_page)
+        for number, pod in enumerate(page["items"]):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+            self._roster.see(pod)
+        return page["metadata"], [pod["metadata"]["uid"] for pod in page["items"]]
 
     async def keep_following(self) -> None:
         while True:

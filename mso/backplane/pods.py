@@ -11,6 +11,7 @@
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mso import recollection
@@ -31,6 +32,7 @@ RUN_ID = "mso/run-id"
 _NAME_LENGTH = 63
 _RECOLLECTION = "mso/model"
 _MARK_PREFIX = "mso/mark-"
+_MARKS = {f"{_MARK_PREFIX}{mark}": mark for mark in Mark}
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _GPU = "nvidia.com/gpu"
 
@@ -47,6 +49,7 @@ class PodSettings:
     template: PodTemplate = field(default_factory=PodTemplate)
 
 
+@lru_cache(maxsize=1024)  # asked for by the create, and then for the pod that it answers with
 def pod_name(attempt: Attempt) -> str:
     """Legal and unique for any ids: model, simulation, run and number for people, a fingerprint for the rest."""
     key = attempt.key
@@ -166,7 +169,7 @@ def is_of_same_order(pod: Pod, model: Model) -> bool:
 
 def marks_of(pod: Pod) -> frozenset[Mark]:
     annotations = pod["metadata"].get("annotations") or {}
-    return frozenset(mark for mark in Mark if f"{_MARK_PREFIX}{mark}" in annotations)
+    return frozenset(mark for name, mark in _MARKS.items() if name in annotations)
 
 
 def marking(mark: Mark) -> Pod:
@@ -181,6 +184,7 @@ def label_value(text: str) -> str:
     return "-".join(part for part in (slug(text, 40), fingerprint(text)) if part)
 
 
+@lru_cache(maxsize=256)
 def _run_id(run: RunKey) -> str:
     return fingerprint(run.simulation, str(run.run), length=40)
 

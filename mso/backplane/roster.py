@@ -111,32 +111,34 @@ class Roster:
         """What its pods carry together."""
         return frozenset(mark for attempt in self._marked.get(run, ()) for mark in self._entries[attempt].marks)
 
+    def knows(self, uid: str, version: str) -> bool:
+        """Whether `see` could learn nothing from that pod in that version; `version` as the API writes it."""
+        entry = self._by_uid.get(uid)
+        if entry is None:
+            return uid in self._gone or uid in self._gone_before
+        number = _number(version)
+        return entry.revision == version if number is None else number <= entry.version
+
     def see(self, pod: Pod) -> Entry | None:
         """A pod as the API showed it. One that is not ours, or that is older than what is known, is no news."""
         uid, version = pod["metadata"]["uid"], self._version(pod)
-        known = self._by_uid.get(uid)
-        if known is not None and version <= known.version:
-            return None  # most of a listing: nothing else is asked of them
-        attempt = attempt_of(pod)
-        if attempt is None or uid in self._gone or uid in self._gone_before:
-            return None
-        entry = self._entries.get(attempt)
+        entry = self._by_uid.get(uid)
         if entry is not None and version <= entry.version:
             return None
-        is_new = entry is None or entry.uid != uid
-        if entry is None or is_new:
-            entry = self._enter(attempt, pod, version)
+        is_new = entry is None
+        entry = entry or self._enter(pod, version)
+        if entry is None:
+            return None
         entry.version, entry.revision = version, pod["metadata"].get("resourceVersion", "")
-        entry.marks |= marks_of(pod)
-        if entry.marks:
-            self._marked[attempt.key.run_key].add(attempt)
+        if marks := marks_of(pod):
+            entry.marks |= marks
+            self._marked[entry.attempt.key.run_key].add(entry.attempt)
         return entry if self._stand(entry, pod) or is_new else None
 
     def lose(self, pod: Pod) -> Entry | None:
         """The watch says that the pod is gone; `pod` is the last of it."""
-        attempt = attempt_of(pod)
-        entry = self._entries.get(attempt) if attempt else None
-        if entry is None or entry.uid != pod["metadata"]["uid"]:
+        entry = self._by_uid.get(pod["metadata"]["uid"])
+        if entry is None:
             return None
         self._strike(entry)
         if entry.end is not None:
@@ -185,10 +187,17 @@ class Roster:
         self._dues.add(entry.due, entry)
         self._alarm()
 
-    def _enter(self, attempt: Attempt, pod: Pod, version: int) -> Entry:
-        metadata = pod["metadata"]
-        entry = Entry(attempt, metadata["name"], metadata["uid"], version, "", recollection_of(pod), marks_of(pod))
-        if before := self._entries.get(attempt):
+    def _enter(self, pod: Pod, version: int) -> Entry | None:
+        """A pod that is not known yet, if it is ours, and neither gone nor older than one of the same attempt."""
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        attempt = attempt_of(pod)
+        if attempt is None or uid in self._gone or uid in self._gone_before:
+            return None
+        before = self._entries.get(attempt)
+        if before is not None and version <= before.version:
+            return None
+        entry = Entry(attempt, name, uid, version, "", recollection_of(pod), frozenset())
+        if before is not None:
             self._by_uid.pop(before.uid, None)
         self._entries[attempt] = self._by_uid[entry.uid] = entry
         self._runs[attempt.key.run_key].add(attempt)
@@ -246,7 +255,7 @@ class Roster:
 def verdict(entry: Entry) -> Failed:
     """What the doubt has become that has lasted too long."""
     assert entry.doubt
-    return Failed(NO_EXIT_CODE, entry.doubt.reason, entry.doubt.message)
+    return Failed(NO_EXIT_CODE, entry.doubt.reason, entry.doubt.message, node=entry.doubt.node)
 
 
 def _number(version: str) -> int | None:

@@ -103,9 +103,9 @@ class ApiServer:
     def host(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
-    def kubeconfig(self, directory: Path, **user: str) -> Path:
+    def kubeconfig(self, directory: Path, cluster: Mapping[str, Any] | None = None, **user: str) -> Path:
         """A kubeconfig that leads here, for a user with these credentials."""
-        cluster = {"server": self.host, "certificate-authority": str(self.ca_file)}
+        cluster = {"server": self.host, "certificate-authority": str(self.ca_file), **(cluster or {})}
         path = directory / "kubeconfig"
         path.write_text(
             yaml.safe_dump(
@@ -132,10 +132,14 @@ class ApiServer:
 
 
 @asynccontextmanager
-async def api_server(certificate: Certificate) -> AsyncIterator[ApiServer]:
+async def api_server(certificate: Certificate, clients: Certificate | None = None) -> AsyncIterator[ApiServer]:
+    """Of who has no certificate of `clients` it wants to know nothing, if that is given."""
     server = ApiServer(0, certificate)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.certificate, certificate.key)
+    if clients:
+        context.load_verify_locations(clients.certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", server._handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)

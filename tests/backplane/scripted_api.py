@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -65,7 +65,10 @@ class Namespace:
         first = int(request.query.get("continue", 0))
         last = first + int(request.query.get("limit", len(everything) or 1))
         metadata = {"resourceVersion": str(self.version)} | ({"continue": str(last)} if last < len(everything) else {})
-        return web.json_response({"metadata": metadata, "items": everything[first:last]})
+        items = everything[first:last]
+        if wants_metadata_only(request.headers):
+            items = [{"kind": "PartialObjectMetadata", "metadata": item["metadata"]} for item in items]
+        return web.json_response({"metadata": metadata, "items": items})
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         if self.creates:
@@ -82,6 +85,10 @@ class Namespace:
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         pod = self.pods.pop(request.path.rsplit("/", 1)[1], None)
         return web.json_response(pod) if pod else await _not_found(request)
+
+
+def wants_metadata_only(headers: Mapping[str, str]) -> bool:
+    return "as=PartialObjectMetadataList" in headers["Accept"]
 
 
 async def _not_found(request: web.Request) -> web.StreamResponse:
@@ -125,12 +132,18 @@ class Listener:
         return end
 
     def asked(self, what: str) -> list[str]:
-        """`list`: the versions that listings asked for; `watch`: those that watches began with."""
+        """`list`: the versions that listings asked for, page by page; `watch`: those that watches began with."""
         queries = [heard.query for heard in self._server.heard if heard.method == "GET" and heard.path == PODS]
         watches = [query for query in queries if "watch" in query]
         if what == "watch":
             return [query["resourceVersion"] for query in watches]
         return [query.get("resourceVersion", "") for query in queries if query not in watches]
+
+    def pages(self) -> list[str]:
+        """Pages of listings that were asked for: `whole`, or only their `versions`."""
+        asked = [heard for heard in self._server.heard if heard.method == "GET" and heard.path == PODS]
+        listings = [heard.headers for heard in asked if "watch" not in heard.query]
+        return ["versions" if wants_metadata_only(headers) else "whole" for headers in listings]
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from mso.model import Model
 from tests.builders import model
 
 CREATED, BEGAN, OVER = "2026-05-04T12:00:00Z", "2026-05-04T12:00:05Z", "2026-05-04T12:10:00Z"
+NODE = "node-1"
 
 
 def pod(
@@ -15,7 +16,7 @@ def pod(
     *,
     uid: str = "uid-1",
     version: str = "1",
-    node: str = "node-1",
+    node: str = NODE,
     status: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> Pod:

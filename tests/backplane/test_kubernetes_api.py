@@ -56,6 +56,29 @@ async def test_a_call_says_what_it_wants_and_who_asks(server: ApiServer) -> None
         assert heard.headers["User-Agent"] == "mso"
 
 
+async def test_a_long_answer_comes_packed(server: ApiServer) -> None:
+    """A listing is ten times as long as it has to be."""
+    pods = [{"name": "x" * 100}] * 1000
+
+    async def packed(request: web.Request) -> web.StreamResponse:
+        answer = web.json_response({"items": pods})
+        answer.enable_compression()  # if that is accepted
+        return answer
+
+    server.answer = packed
+    async with opened(server) as api:
+        assert await api.call("GET", "/pods") == {"items": pods}
+    assert server.heard[0].headers["Accept-Encoding"] == "gzip"
+
+
+async def test_nobody_packs_a_stream(server: ApiServer) -> None:
+    """Or who is in between waits for more to pack, and an event is late."""
+    server.answer = saying(b"x")
+    async with opened(server) as api:
+        await listen(api, silence=10)
+    assert server.heard[0].headers["Accept-Encoding"] == "identity"
+
+
 async def test_opening_connects_to_nothing() -> None:
     """An API that is not there yet is no reason not to start."""
     async with KubernetesApi(Access(token=TOKEN, host="127.0.0.1", port=free_port()), 4):
@@ -303,6 +326,36 @@ async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None
         with pytest.raises(UnreachableError, match=r"(?i)certificate"):
             await api.call("GET", "/pods")
     assert server.heard == []
+
+
+async def test_who_reaches_it_by_another_name_says_by_which_it_is_known(tmp_path: Path) -> None:
+    """`tls-server-name` of a kubeconfig: as behind a tunnel."""
+    known = make_certificate(tmp_path, "elsewhere", "DNS:elsewhere.example")
+    async with api_server(known) as server:
+        kubeconfig = server.kubeconfig(tmp_path, {"tls-server-name": "elsewhere.example"}, token=TOKEN)
+        async with KubernetesApi(Access(kubeconfig=kubeconfig, service_account=tmp_path / "nowhere"), 4) as api:
+            await api.call("GET", "/pods")
+
+
+@pytest.mark.parametrize("has_one", (True, False))
+async def test_we_may_be_known_by_a_certificate(
+    api_certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_one: bool
+) -> None:
+    """As the kubeconfig of an administrator has it; there is no token then."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mine = make_certificate(tmp_path, "me")
+    user: dict[str, Any] = (
+        {"client-certificate": str(mine.certificate), "client-key": str(mine.key)} if has_one else {"token": TOKEN}
+    )
+    async with api_server(api_certificate, clients=mine) as server:
+        kubeconfig = server.kubeconfig(tmp_path, **user)
+        async with KubernetesApi(Access(kubeconfig=kubeconfig, service_account=tmp_path / "nowhere"), 4) as api:
+            if has_one:
+                await api.call("GET", "/pods")
+                assert "Authorization" not in server.heard[0].headers
+            else:
+                with pytest.raises(UnreachableError):
+                    await api.call("GET", "/pods")
 
 
 async def test_an_authority_may_be_given_as_text(server: ApiServer) -> None:

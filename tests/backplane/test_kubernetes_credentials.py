@@ -1,6 +1,7 @@
 """Who MSO is to the API: where its credentials come from, how they are renewed, and that nobody hears of them."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ async def test_a_token_that_is_replaced_is_read_again_at_once(
         await api.call("POST", "/pods", body={"a": 1})
         await api.call("GET", "/pods")
     assert [heard.token for heard in server.heard] == [FIRST, FIRST, SECOND, SECOND]
-    assert [heard.body for heard in server.heard[1:3]] == [b'{"a": 1}'] * 2
+    assert [json.loads(heard.body) for heard in server.heard[1:3]] == [{"a": 1}] * 2
 
 
 async def test_a_stream_that_is_refused_is_opened_again_with_the_new_token(

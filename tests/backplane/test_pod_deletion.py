@@ -1,5 +1,6 @@
 """How the model of a pod ended that was deleted, and when: the API dates by the second."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from mso.backplane.pod_status import (
     standing_of,
 )
 from mso.model import End, Failed, Reason, Succeeded
-from tests.backplane.seen import BEGAN, CREATED, OVER, condition, ended, over, pod, running, waiting
+from tests.backplane.seen import BEGAN, CREATED, NODE, OVER, condition, ended, over, pod, running, waiting
 
 began_at, over_at = datetime.fromisoformat(BEGAN), datetime.fromisoformat(OVER)
 GRACE = 30
@@ -73,8 +74,8 @@ ENDS: dict[str, tuple[Any, End]] = {
 @pytest.mark.parametrize(("seen", "end"), ENDS.values(), ids=ENDS.keys())
 def test_how_the_model_of_a_deleted_pod_ended(seen: Any, end: End) -> None:
     """What had ended before keeps its own end; any other is PodDeleted, and has no time that could seem earlier."""
-    assert standing_of(seen).end == end
-    assert end_of_deleted(seen) == end
+    assert standing_of(seen).end == replace(end, node=NODE)
+    assert end_of_deleted(seen) == replace(end, node=NODE)
 
 
 def test_a_pod_that_was_deleted_before_its_container_began_did_not_end_by_itself() -> None:
@@ -116,7 +117,7 @@ GONE: dict[str, tuple[Any, End]] = {
 def test_how_the_model_of_a_pod_that_is_gone_ended(seen: Any, end: End) -> None:
     """Of which no end was seen: it did not end by itself (P1)."""
     assert standing_of(seen).end is None
-    assert end_of_deleted(seen) == end
+    assert end_of_deleted(seen) == replace(end, node=seen["spec"].get("nodeName", ""))
 
 
 def test_a_node_that_does_not_end_a_pod_is_doubted() -> None:
@@ -127,6 +128,7 @@ def test_a_node_that_does_not_end_a_pod_is_doubted() -> None:
         Reason.NODE_LOST,
         "node node-7 does not say that it ended the pod",
         EARLIER + timedelta(seconds=GRACE),
+        "node-7",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mso.backplane.pod_json import read_event, read_page
+from mso.backplane.pod_json import read_event, read_page, read_versions
 from mso.backplane.pod_status import deletion_asked_at, standing_of
 from mso.backplane.pods import Pod, attempt_of, marks_of, recollection_of
 from tests.backplane.seen import CREATED, OVER, condition, ended, over, pod, running, waiting
@@ -60,6 +60,15 @@ def test_what_is_read_means_the_same(status: dict[str, Any], deleted: bool) -> N
         assert "managedFields" not in read["metadata"]
 
 
+def test_versions_are_read_of_whole_pods_and_of_their_metadata_alone() -> None:
+    """Whichever the API gives us."""
+    whole = as_the_api_has_it(over(0))
+    page = {"kind": "PodList", "metadata": {"resourceVersion": "7", "continue": "x"}}
+    for item in (whole, {"kind": "PartialObjectMetadata", "metadata": whole["metadata"]}):
+        read = read_versions(json.dumps(page | {"items": [item]}).encode())
+        assert read == {"metadata": page["metadata"], "items": [("uid-1", "1")]}
+
+
 def test_an_error_of_a_watch_is_read_whole() -> None:
     """It is no pod."""
     status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old", "details": {"a": [1]}}
@@ -81,7 +90,7 @@ def test_a_pod_of_somebody_else_is_read_and_left_alone(labels: Any) -> None:
     assert attempt_of(read) is None
 
 
-@pytest.mark.parametrize("read", (read_page, read_event))
+@pytest.mark.parametrize("read", (read_page, read_event, read_versions))
 @pytest.mark.parametrize("data", (b"", b"{", b"[]", b"<html>", b'{"items": 1}', b'{"type": 1}', b"\xff\xfe"))
 def test_what_is_something_else_is_a_value_error(read: Any, data: bytes) -> None:
     """Whoever answers so is not the API."""

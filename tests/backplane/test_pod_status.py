@@ -1,6 +1,7 @@
 """What the status of a pod means for its model, cell by cell, as kubelets and controllers write it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from mso.backplane.pod_status import FATAL_WAITS, Doubt, Patience, Standing, end_of_deleted, standing_of
 from mso.model import End, Failed, Reason, Succeeded
-from tests.backplane.seen import BEGAN, CREATED, OVER, condition, ended, over, pod, running, waiting
+from tests.backplane.seen import BEGAN, CREATED, NODE, OVER, condition, ended, over, pod, running, waiting
 
 created_at, began_at, over_at = (datetime.fromisoformat(text) for text in (CREATED, BEGAN, OVER))
 READY_UNTIL = "2026-05-04T12:05:00Z"
@@ -168,11 +169,12 @@ ENDS: dict[str, tuple[Status, End]] = {
 
 @pytest.mark.parametrize(("status", "end"), ENDS.values(), ids=ENDS.keys())
 def test_how_a_model_ended(status: Status, end: End) -> None:
-    """Its own container says so; where that has no word, the pod's phase and reason do."""
-    seen = pod(status=status)
-    assert standing_of(seen).end == end
-    assert standing_of(seen).doubt is None
-    assert end_of_deleted(seen) == end
+    """Its own container says so; where that has no word, the pod's phase and reason do. Where it ran is told, too."""
+    for node in (NODE, ""):
+        seen = pod(status=status, node=node)
+        assert standing_of(seen).end == replace(end, node=node)
+        assert standing_of(seen).doubt is None
+        assert end_of_deleted(seen) == replace(end, node=node)
 
 
 # -- a pod that goes on without its model -----------------------------------------------------------------------------
@@ -315,8 +317,8 @@ DOUBTS: dict[str, tuple[Status, str, Doubt | None]] = {
 
 @pytest.mark.parametrize(("status", "node", "doubt"), DOUBTS.values(), ids=DOUBTS.keys())
 def test_what_may_pass_and_may_not(status: Status, node: str, doubt: Doubt | None) -> None:
-    """A doubt says what the model will have failed of, in the cluster's words, and since when if the API knows."""
-    assert standing_of(pod(status=status, node=node)) == Standing(doubt=doubt)
+    """A doubt says what the model will have failed of, in the cluster's words, where, and if known since when."""
+    assert standing_of(pod(status=status, node=node)) == Standing(doubt=doubt and replace(doubt, node=node))
 
 
 def test_a_pod_without_a_status_is_no_doubt_of_ours() -> None:

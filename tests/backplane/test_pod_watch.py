@@ -156,6 +156,34 @@ async def test_pages_make_one_listing(server: ApiServer, namespace: Namespace, m
         assert len(listener.asked("list")) == 3
 
 
+async def test_what_is_known_is_not_read_again(server: ApiServer, namespace: Namespace) -> None:
+    """Most of a listing is: then its versions will do (fault K6)."""
+    namespace.put(*(pod(model(name), uid=name, version="9", status=RUNNING) for name in "abc"))
+    async with listening(server, resync_seconds=0.02) as listener:
+        for _ in range(4):
+            assert await listener.listed() == {attempt(name) for name in "abc"}
+        assert listener.pages()[:4] == ["whole", "versions", "versions", "versions"]
+
+
+async def test_a_page_with_news_is_read_whole(
+    server: ApiServer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is new, changed or gone is noticed without the watch, and no other page is asked for again."""
+    monkeypatch.setattr("mso.backplane.pod_watch.PAGE", 1)
+    namespace.put(*(pod(model(name), uid=name, version="9", status=RUNNING) for name in "abc"))
+    async with listening(server, resync_seconds=0.02) as listener:
+        assert len(await listener.listed()) == 3
+        assert listener.pages()[:3] == ["whole"] * 3
+        namespace.put(pod(model("b"), uid="b", version="105", status=over(0)))
+        assert isinstance(await listener.end(attempt("b")), Succeeded)
+        namespace.put(pod(model("d"), uid="d", version="106", status=RUNNING))
+        await listener.until(lambda said: isinstance(said, Listed) and len(said.present) == 4)
+        namespace.version = 110
+        namespace.pods = {name: one for name, one in namespace.pods.items() if one["metadata"]["uid"] in "bd"}
+        await listener.until(lambda said: isinstance(said, Listed) and said.present == {attempt("b"), attempt("d")})
+        assert listener.pages().count("whole") == 5
+
+
 async def test_a_pod_that_is_deleted_is_told_as_it_was_last(server: ApiServer, namespace: Namespace) -> None:
     """Deleted while it ran it has failed; deleted after it had succeeded it stays so (fault P1)."""
     well = pod(model("well"), uid="uid-2", version="91", status=over(0))

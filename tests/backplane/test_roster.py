@@ -136,6 +136,35 @@ def test_versions_that_are_no_numbers_count_as_they_come(versions: tuple[str, ..
     assert desk.roster.listed("any", []) == frozenset()
 
 
+def test_what_there_is_to_learn_of_a_version() -> None:
+    """Nothing of one that is known, or older, or gone; so nobody reads it (fault K6)."""
+    desk = Desk()
+    desk.see(7)
+    desk.see(3, of=model("gone"), uid="gone")
+    desk.lose(4, uid="gone")
+    knows = desk.roster.knows
+    assert [knows("uid-1", version) for version in ("6", "7", "8", "10", "x")] == [True, True, False, False, False]
+    assert (knows("gone", "3"), knows("unheard-of", "3")) == (True, False)
+
+
+def test_a_version_that_is_no_number_is_known_if_it_is_the_last() -> None:
+    """Older and newer cannot be told from each other then."""
+    desk = Desk()
+    for version in ("x", "a"):
+        desk.see(version)
+    assert [desk.roster.knows("uid-1", version) for version in ("a", "x", "b", "")] == [True, False, False, False]
+
+
+def test_a_pod_that_loses_its_annotations_is_still_followed() -> None:
+    """Whose it is was known from the first; somebody tidied up."""
+    desk = Desk()
+    entry = desk.see(1)
+    bare = pod(version="2", status=over(3))
+    bare["metadata"]["annotations"] = None
+    assert desk.roster.see(bare) is entry
+    assert isinstance(desk.end, Failed)
+
+
 # -- what is gone -----------------------------------------------------------------------------------------------------
 
 

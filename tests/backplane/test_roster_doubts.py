@@ -21,10 +21,10 @@ from tests.backplane.roster_desk import (
     UNSCHEDULED,
     Desk,
 )
-from tests.backplane.seen import BEGAN, CREATED, over, pod
+from tests.backplane.seen import BEGAN, CREATED, NODE, over, pod
 from tests.builders import NOW, attempt, model
 
-VERDICT = Failed(-1, Reason.IMAGE_PULL_FAILED, "ErrImagePull: no route (image image:1)")
+VERDICT = Failed(-1, Reason.IMAGE_PULL_FAILED, "ErrImagePull: no route (image image:1)", node=NODE)
 
 
 # -- patience ---------------------------------------------------------------------------------------------------------

@@ -34,8 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     found = kubernetes_cluster.find()
-    if found.command is None:
-        pytest.skip(kubernetes_cluster.COMMAND_HINT)  # else nobody knows at which address pods reach this machine
+    kubernetes_cluster.require_reachable(found)
     return found
 
 

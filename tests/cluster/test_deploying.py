@@ -52,7 +52,8 @@ def test_a_full_quota_is_waited_for_and_not_hammered(
     assert gates.started.keys() >= first
     gates.open(**dict.fromkeys(second, 0))
     assert reasons(peer.wait_for_end("sim")) == dict.fromkeys(models, ("Completed", 0))
-    assert cluster.asked(place.namespace, "mso").count("create") <= 20
+    if cluster.command:  # else there is no audit log
+        assert cluster.asked(place.namespace, "mso").count("create") <= 20
 
 
 def test_an_order_that_comes_three_times_makes_one_pod_a_model(

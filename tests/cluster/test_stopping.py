@@ -59,8 +59,9 @@ def test_logs_are_kept_as_long_as_was_asked_for_also_over_a_restart(
     wait_until(lambda: place.pods().keys() == {"k"})
     assert datetime.now(UTC) - ended_at > timedelta(hours=hours)
     mso.wait_for_event("model.removed", 2, simulation="brief")
-    asked = cluster.asked(place.namespace, "mso")
-    assert [verb for verb in asked if verb.startswith("delete")] == ["deletecollection"]
+    if cluster.command:  # else there is no audit log
+        asked = cluster.asked(place.namespace, "mso")
+        assert [verb for verb in asked if verb.startswith("delete")] == ["deletecollection"]
 
 
 def test_everything_of_a_simulation_is_cleaned_up_without_a_service(

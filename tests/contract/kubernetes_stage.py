@@ -1,7 +1,8 @@
 """The Kubernetes stage: a namespace of its own on a real cluster, and puppets in pods.
 
 The strings are a directory of this machine that every puppet has mounted, so the node has to run on the kernel and see
-the files of this machine: pipes and locks are shared then, and nothing goes by way of the API that is under test.
+the files of this machine: pipes and locks are shared then, and nothing goes by way of the API that is under test. Where
+nodes see only a part of it, as those of kind do, MSO_TEST_SHARED_DIRECTORY names one that they see in the same place.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from mso.backplane.pods import PodSettings, pod_name
 from mso.backplane.roster import Limits
 from mso.model import Attempt
 from tests.contract.stages import PUPPET, until
-from tests.kubernetes_cluster import find, python_image
+from tests.kubernetes_cluster import find, python_image, require_shared
 
 RESYNC_SECONDS = 0.5
 IMAGE_PULL_SECONDS = 1.0
@@ -44,8 +46,9 @@ class KubernetesStage:
 
     def __init__(self, scratch: Path) -> None:
         self._cluster = find()
-        self._strings = scratch / "strings"
-        self._strings.mkdir()
+        shared = os.environ.get("MSO_TEST_SHARED_DIRECTORY")
+        require_shared(self._cluster, Path(shared or tempfile.gettempdir()))
+        self._strings = Path(tempfile.mkdtemp(prefix="strings-", dir=shared or scratch))
         self._strings.chmod(0o777)
         self._said: dict[Attempt, bytes] = {}
         template = scratch / "template.yaml"
