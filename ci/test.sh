@@ -6,7 +6,7 @@ usage="usage: ci/test.sh [pytest arguments]
 
 Checks lint, types, generated code and locks, then runs the unit tests and all other tests, and ends with the coverage
 and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
-cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind.
+database tests its PostgreSQL, installed if it may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind.
 With paths among the arguments, only the tests there are run, after the same checks.
 
   ci/test.sh -x -k retained
@@ -46,25 +46,26 @@ step() {
     echo "== $name: $((SECONDS - started)) s"
 }
 
-apt_install_mosquitto() {
+# Installs a Debian package where that may be done. Only its programs are wanted, not a server that runs from now on.
+apt_install() {
+    local package=$1
     command -v apt-get >/dev/null || return 1
     if [[ $(id -u) != 0 ]]; then
         sudo -n true 2>/dev/null || return 1
         as_root=(sudo -n)
     fi
     local apt=(${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
-    # Only the program is wanted, not a broker that runs on port 1883 from now on.
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         policy=/usr/sbin/policy-rc.d
         printf '#!/bin/sh\nexit 101\n' | ${as_root[@]+"${as_root[@]}"} tee "$policy" >/dev/null
         ${as_root[@]+"${as_root[@]}"} chmod 755 "$policy"
     fi
-    echo "installing mosquitto with apt-get"
-    "${apt[@]}" install -y mosquitto >/dev/null 2>&1 \
-        || { "${apt[@]}" update >/dev/null 2>&1 && "${apt[@]}" install -y mosquitto >/dev/null 2>&1; } \
+    echo "installing $package with apt-get"
+    "${apt[@]}" install -y "$package" >/dev/null 2>&1 \
+        || { "${apt[@]}" update >/dev/null 2>&1 && "${apt[@]}" install -y "$package" >/dev/null 2>&1; } \
         || return 1
     if [[ -d /run/systemd/system ]]; then
-        ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable --now mosquitto 2>/dev/null || true
+        ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable --now "$package" 2>/dev/null || true
     fi
     hash -r
 }
@@ -72,7 +73,7 @@ apt_install_mosquitto() {
 see_to_mosquitto() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
     export PATH
-    if command -v mosquitto >/dev/null || { apt_install_mosquitto && command -v mosquitto >/dev/null; }; then
+    if command -v mosquitto >/dev/null || { apt_install mosquitto && command -v mosquitto >/dev/null; }; then
         echo "broker tests use $(command -v mosquitto)"
     elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
         export MSO_TEST_MOSQUITTO=docker
@@ -81,6 +82,21 @@ see_to_mosquitto() {
         echo "broker tests are skipped: no Mosquitto; install it (brew install mosquitto) or start Docker"
     else
         echo "broker tests are skipped: no Mosquitto; install it (as root: apt-get install mosquitto) or start Docker"
+    fi
+}
+
+postgresql() {
+    .venv/bin/python -c 'import sys; from tests.postgres import available; sys.exit(not available())'
+}
+
+# Tests of a ledger on a server take the one of MSO_TEST_POSTGRESQL_URL, or start one of this machine's programs.
+see_to_postgresql() {
+    if [[ -n "${MSO_TEST_POSTGRESQL_URL:-}" ]]; then
+        echo "database tests use the server of MSO_TEST_POSTGRESQL_URL"
+    elif postgresql || { apt_install postgresql && postgresql; }; then
+        echo "database tests start PostgreSQL"
+    else
+        echo "database tests use SQLite only: no PostgreSQL; install it (as root: apt-get install postgresql), or set MSO_TEST_POSTGRESQL_URL"
     fi
 }
 
@@ -167,6 +183,7 @@ PYTHON
 
 step "environment" ci/prepare_dev_env.sh
 step "broker" see_to_mosquitto
+step "database" see_to_postgresql
 step "cluster" see_to_cluster
 step "lint" ci/lint.sh
 step "types" ci/type_check.sh

@@ -42,7 +42,7 @@ class Row:
     """The id of the model that it is about, for the log."""
     held: bool = False
     witness: str = ""
-    """The session of the witness while which it was handed to the broker, and may have gone out; ModelsReady only."""
+    """The token under which the witness watches for it: since then it may have gone out. ModelsReady only."""
     open: bool = False
     """No barrier is before it any more."""
 
@@ -64,7 +64,6 @@ class Outbox:
     """Rows in, rows out; who sends them says what became of each: `done` or `lost`."""
 
     def __init__(self) -> None:
-        self._count = 0
         self._queues: dict[SimulationId, _Queue] = {}
         self._sendable: list[Row] = []
         self._rows: dict[int, Row] = {}
@@ -73,34 +72,37 @@ class Outbox:
         """Rows that the broker has not acknowledged."""
         return len(self._rows)
 
-    def put(
-        self,
-        kind: Kind,
-        simulation: SimulationId,
-        topic: str,
-        payload: bytes,
-        *,
-        run: RunKey | None = None,
-        about: str = "",
-        held: bool = False,
-    ) -> int:
-        """Add a row behind all others of its simulation; its number, for `release`."""
-        self._count += 1
-        row = Row(self._count, kind, simulation, topic, payload, run, about, held)
+    def put(self, row: Row) -> None:
+        """Add a row behind all others of its simulation. Its number is higher than theirs."""
         self._rows[row.number] = row
-        queue = self._queues.setdefault(simulation, _Queue())
+        queue = self._queues.setdefault(row.simulation, _Queue())
         queue.waiting.append(row)
         self._advance(queue)
-        return row.number
 
-    def release(self, number: int, payload: bytes | None = None) -> None:
+    def withdraw(self, kind: Kind, run: RunKey) -> Row | None:
+        """Take back the row of this kind that waits to tell of a run; None if there is none, or it is on its way."""
+        for row in self._rows.values():
+            if row.kind is kind and row.run == run:
+                if not row.open:
+                    queue = self._queues[row.simulation]
+                    queue.waiting.remove(row)
+                    del self._rows[row.number]
+                    self._advance(queue)
+                elif row in self._sendable:
+                    self._sendable.remove(row)
+                    heapq.heapify(self._sendable)
+                    self.done(row)
+                else:
+                    return None
+                return row
+        return None
+
+    def release(self, number: int, payload: bytes) -> None:
         """A held row may go from now on, with this payload. Released or sent before is harmless."""
         row = self._rows.get(number)
         if row is None or not row.held:
             return
-        row.held = False
-        if payload is not None:
-            row.payload = payload
+        row.held, row.payload = False, payload
         if row.open:
             heapq.heappush(self._sendable, row)
 

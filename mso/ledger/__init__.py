@@ -2,7 +2,8 @@
 
 A ledger keeps what it is told, in the order in which it is told, and decides nothing.
 
-- A commit is all or nothing, and durable when it returns: also through kill -9 and a loss of power.
+- A commit is all or nothing, and durable when it returns: also through kill -9 and a loss of power. The same once more
+  leaves what it left, so it may be tried again when nobody knows whether it was kept.
 - Only the last one that *claimed* the ledger can write to it. Whoever was deposed and does not know it yet finds out at
   its next commit, of which nothing is kept.
 - What it kept is also the history that people ask for after the pods are gone, until that is pruned.
@@ -14,12 +15,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, Self
 
-from mso.model import Attempt, Model, ModelKey, Request, RunKey
+from mso.model import Attempt, Model, ModelKey, Request, RunKey, State
 from mso.outbox import Row
 
 
 class LedgerError(Exception):
-    """It could not be done now: the disk is full, the server is away. Nothing of it was kept."""
+    """It could not be done now: the disk is full, the server is away. Nothing of it was kept.
+
+    But where the server went away while it kept it, or the disk hangs: then it may have been kept, all of it.
+    """
 
 
 class DeposedError(Exception):
@@ -51,23 +55,27 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunKept:
-    """The run as it is now, in place of what was kept of it before."""
+    """The run as it is now, in place of what was kept of it before. A run that was forgotten stays so."""
 
     record: RunRecord
 
 
 @dataclass(frozen=True, slots=True)
 class RequestKept:
-    """A request that a run took: its bytes, or its id, never open another one. Kept twice is kept once."""
+    """A request that a run took, and under which packet identifier: it opens no other one. Kept twice is kept once."""
 
     run: RunKey
     digest: str
     request_id: str = ""
+    delivery: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAsked:
-    """A model that was asked for, or adopted: all of it, in place of what was kept of it before."""
+    """A model that was asked for, or adopted: all of it, in place of what was kept of it before.
+
+    It keeps its place among the others; of its attempt and its lines nothing is known any more.
+    """
 
     model: Model
 
@@ -88,7 +96,10 @@ class AttemptDeployed:
 
 @dataclass(frozen=True, slots=True)
 class LinesKept:
-    """The last that a model wrote, oldest first, and what its backplane had to complain of. For the history."""
+    """The last that a model wrote, oldest first, and what its backplane had to complain of. For the history.
+
+    What not every database can hold, NUL characters and lone surrogates, becomes U+FFFD, here as in messages.
+    """
 
     key: ModelKey
     lines: tuple[str, ...] = field(repr=False)
@@ -112,7 +123,7 @@ class RowReleased:
 
 @dataclass(frozen=True, slots=True)
 class RowSent:
-    """A row is about to be handed to the broker, while the witness had this session. Only ModelsReady is noted so."""
+    """A row is about to be handed to the broker, and the witness watches under this token. ModelsReady only."""
 
     number: int
     witness: str
@@ -187,12 +198,26 @@ class Recovered:
     runs: tuple[KnownRun, ...]
     """Those that were not forgotten, in the order in which they were opened."""
     bygone: tuple[KnownRun, ...]
-    """Of each simulation of which no run is left the last one that is still history; the latest forgotten come last."""
+    """The last run of each simulation, where that was forgotten, whatever those before it were: runs are counted on
+    from it. The latest forgotten come last."""
+    taken: tuple[RequestKept, ...]
+    """Requests that any run took that is still history, the latest last."""
     rows: tuple[Row, ...]
     """Those that are not done, by their numbers."""
     last_row: int
     """The highest number that was ever given to a row; 0 if none was."""
     notes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run for people who look back."""
+
+    record: RunRecord
+    opened_at: datetime | None
+    """When its first model was asked for."""
+    tally: Mapping[State, int]
+    """How many of its models stand how; what none does is not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +233,10 @@ class Ledger(Protocol):
     """Open it with `async with`. No call blocks the event loop; calls are served one after the other."""
 
     async def __aenter__(self) -> Self:
-        """Open it, bring its form up to date. Raises UnusableLedgerError, and LedgerError where time may help."""
+        """Open it, bring its form up to date. Raises UnusableLedgerError, and LedgerError where time may help.
+
+        One that is damaged is set aside, and another, empty one takes its place; so it is when `recover` finds it out.
+        """
         ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
@@ -232,7 +260,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def runs(self, simulation: str = "", limit: int = 1000) -> tuple[RunRecord, ...]:
+    async def runs(self, simulation: str = "", limit: int = 1000) -> tuple[RunSummary, ...]:
         """Runs of a simulation, or of all, the last opened first. Raises LedgerError."""
         ...
 
@@ -244,10 +272,18 @@ class Ledger(Protocol):
         """The ModelsReady of the simulation's last run, if it was withheld and the run lives. Raises LedgerError."""
         ...
 
+    async def take_withheld(self, simulation: str) -> Row | None:
+        """The same, and from now on it is not withheld any more: for whoever is about to send it. Needs no claim.
+
+        Of several who ask one gets it. Raises LedgerError.
+        """
+        ...
+
     async def prune(self, before: datetime) -> int:
         """Delete the history of what was forgotten before then; how many runs that were.
 
-        The last run of a simulation is deleted as well, but not one that is not forgotten. Raises LedgerError,
-        DeposedError.
+        The last run of a simulation is deleted as well, but not one that is not forgotten, or of which a row is not
+        done. Rows that are done and that `told` will hardly be asked for go too: of no run, or of one that ended two
+        hours ago. Raises LedgerError, DeposedError, UnusableLedgerError.
         """
         ...
