@@ -135,6 +135,16 @@ class Mosquitto:
         """kill -9."""
         self._host.send(signal.SIGKILL)
 
+    def save(self) -> None:
+        """Have it save all that it remembers, also what is on its way to clients; returns when it has."""
+        before = self._last_save()
+        self._host.send(signal.SIGUSR1)
+        deadline = time.monotonic() + START_SECONDS
+        while self._last_save() == before:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Mosquitto does not save:\n{self._host.log()}")
+            time.sleep(0.01)
+
     def saved(self) -> bytes:
         """Its memory as it last saved it: the messages in it are those that it holds for clients that are away."""
         try:
@@ -156,6 +166,13 @@ class Mosquitto:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def _last_save(self) -> tuple[int, int]:
+        try:
+            file = (self.directory / "data" / "mosquitto.db").stat()
+        except FileNotFoundError:
+            return 0, 0
+        return file.st_ino, file.st_mtime_ns
 
     def _starts(self) -> int:
         return len(re.findall(r"mosquitto version \S+ running", self._host.log()))

@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -24,10 +25,14 @@ class Message:
     topic: str
     payload: bytes = field(repr=False)
     redelivered: bool
-    """The DUP flag: the broker may have delivered this one before."""
+    """The DUP flag: the broker may have delivered this one before; if so, it has the packet identifier of then."""
     retained: bool
     acknowledge: Callable[[], None] = field(repr=False)
     """PUBACK; harmless when called on a connection that has ended, and for QoS 0."""
+    packet: int = 0
+    """Its packet identifier; 0 for QoS 0, which has none."""
+    alive: Callable[[], bool] = field(default=lambda: True, repr=False)
+    """Whether the connection that it came on has not ended. Of messages that are alive, all came on one connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Connection:
     """Counted from 1 in the life of this process."""
     session_present: bool
     """Whether the broker remembered us: False on a reconnection means that it lost its memory."""
+    since: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Broker(Protocol):
@@ -54,8 +60,8 @@ class Broker(Protocol):
         """The present connection, None while there is none."""
         ...
 
-    async def connected(self) -> Connection:
-        """Wait for a connection; returns at once while there is one."""
+    async def connected(self, after: int = 0) -> Connection:
+        """Wait for a connection with a number higher than that; returns at once while there is one."""
         ...
 
     def messages(self) -> AsyncIterator[Message]:

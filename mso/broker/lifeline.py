@@ -8,7 +8,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -62,19 +62,26 @@ AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 class Lifeline(Generic[AnyLink]):
-    """Keeps `link` alive while `run` runs; `context` goes into every log event."""
+    """Keeps `link` alive while `run` runs; `context` goes into every log event.
 
-    def __init__(self, open_link: Callable[[], AnyLink], **context: object) -> None:
+    `may_open` returns when another link may be opened; what it raises ends `run`.
+    """
+
+    def __init__(
+        self, open_link: Callable[[], AnyLink], may_open: Callable[[], Awaitable[None]], **context: object
+    ) -> None:
         self._open_link = open_link
+        self._may_open = may_open
         self._log = log.bind(**context)
         self._reminded: float | None = None
         self.link: AnyLink | None = None
 
     async def run(self) -> None:
-        """Endless. Raises only what is a bug."""
+        """Endless. Raises only what is a bug, and what `may_open` raises."""
         attempt = failures = kicks = 0
         while True:
             attempt += 1
+            await self._may_open()
             link = self.link = self._open_link()
             either: list[asyncio.Future[Any]] = [link.up, link.ended]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

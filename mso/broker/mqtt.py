@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -32,6 +32,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from mso.broker import Connection, ConnectionLost, Message
+from mso.broker.inbox import Inbox
 from mso.broker.lifeline import End, Lifeline
 from mso.broker.settings import MqttSettings, Presence
 from mso.broker.trouble import Trouble, explain
@@ -43,11 +44,19 @@ CONNECT_SECONDS = 5.0
 PINGREQ = b"\xc0\x00"
 
 
-class MqttBroker:
-    """An mso.broker.Broker over MQTT 3.1.1."""
+async def _at_once() -> None:
+    """Nobody has to be asked."""
 
-    def __init__(self, settings: MqttSettings) -> None:
+
+class MqttBroker:
+    """An mso.broker.Broker over MQTT 3.1.1.
+
+    `may_connect` is awaited before each connection: who shares the client id asks there whether it is still its own.
+    """
+
+    def __init__(self, settings: MqttSettings, may_connect: Callable[[], Awaitable[None]] = _at_once) -> None:
         self._settings = settings
+        self._may_connect = may_connect
         self._session = self._lifeline(settings, self)
         self._others = [
             self._lifeline(
@@ -60,12 +69,14 @@ class MqttBroker:
         self._connections = 0
         self._is_connected = asyncio.Event()
         self._takes_in = True
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
 
-    @staticmethod
-    def _lifeline(settings: MqttSettings, owner: "MqttBroker | None" = None) -> "Lifeline[_Link]":
+    def _lifeline(self, settings: MqttSettings, owner: "MqttBroker | None" = None) -> "Lifeline[_Link]":
         return Lifeline(
-            partial(_Link, settings, owner), client_id=settings.client_id, broker=f"{settings.host}:{settings.port}"
+            partial(_Link, settings, owner),
+            self._may_connect,
+            client_id=settings.client_id,
+            broker=f"{settings.host}:{settings.port}",
         )
 
     async def __aenter__(self) -> Self:
@@ -85,8 +96,9 @@ class MqttBroker:
     def connection(self) -> Connection | None:
         return self._connection
 
-    async def connected(self) -> Connection:
-        while self._connection is None:
+    async def connected(self, after: int = 0) -> Connection:
+        while self._connection is None or self._connection.number <= after:
+            self._is_connected.clear()
             await self._is_connected.wait()
         return self._connection
 
@@ -124,27 +136,6 @@ class MqttBroker:
             self._inbox.put(bug)
 
 
-class _Inbox(AsyncIterator[Message]):
-    """What has arrived and is not yet read. An iterator and no generator: to give up waiting for it must not end it."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Message | BaseException] = asyncio.Queue()
-
-    def put(self, item: Message | BaseException) -> None:
-        """A bug is raised where the messages are read, since somebody waits there for as long as we live."""
-        self._queue.put_nowait(item)
-
-    def clear(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
-
-    async def __anext__(self) -> Message:
-        item = await self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-
 class _Link:
     """One connection, from TCP to its end."""
 
@@ -163,7 +154,7 @@ class _Link:
         self._bell.setblocking(False)
         self._aborted = False
         # The thread's side.
-        self._client = self._make_client(clean_session=owner is None)
+        self._client = self._make_client(clean_session=owner is None or not settings.persistent)
         self._awaits_puback: dict[int, asyncio.Future[None]] = {}
         self._session_present: bool | None = None
         self._up_since: float | None = None
@@ -380,6 +371,8 @@ class _Link:
                 redelivered=message.dup,
                 retained=message.retain,
                 acknowledge=partial(self._acknowledge, message.mid) if message.qos else _nothing,
+                packet=message.mid,
+                alive=lambda: not self.ended.done(),
             ),
         )
 

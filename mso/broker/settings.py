@@ -30,6 +30,8 @@ class MqttSettings:
     tls_key_file: Path | None = None
     keepalive: int = 20
     """Seconds. A dead link is noticed within one and a half of it, by either side."""
+    persistent: bool = True
+    """Whether the broker is to keep the session while we are away."""
     filters: tuple[str, ...] = ()
     wills: tuple[Presence, ...] = ()
     """A connection carries one will: the first is the session's, each further one has a small connection of its own."""

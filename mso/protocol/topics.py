@@ -3,6 +3,7 @@
 Topics begin with `/`, so the first of their parts is empty.
 """
 
+import string
 import unicodedata
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from mso.model import ModelId, SimulationId, SimulatorName
 RESERVED_NAMES = frozenset({"model", "mso"})
 """Names that a simulator cannot have: its topics would be those of another party."""
 ILLEGAL_IN_A_LEVEL = "/+#"
+SAFE_IN_A_LEVEL = frozenset(string.ascii_letters + string.digits + "-_.")
+"""What every broker lets pass; nats-server, for one, hangs up on white space."""
 
 
 class MalformedTopic(ValueError):
@@ -105,6 +108,20 @@ def all_models_have_terminated(simulator: SimulatorName, simulation: SimulationI
 
 def deploy_models_rejected(simulator: SimulatorName, simulation: SimulationId) -> str:
     return f"/lifecycle/mso/{simulator}/{simulation}/DeployModelsRejected"
+
+
+def witness_filters(simulators: tuple[SimulatorName, ...], client_id: str) -> tuple[str, ...]:
+    """What the witness of this client hears: every ModelsReady for these simulators, and what it says to itself."""
+    return (*(models_ready(so, SimulationId("+")) for so in simulators), nonce(client_id))
+
+
+def nonce(client_id: str) -> str:
+    """A topic of our own: no simulation orchestrator listens there. A client id may be no legal level; this one is."""
+    level = "".join(
+        character if character in SAFE_IN_A_LEVEL else "".join(f"%{byte:02X}" for byte in character.encode())
+        for character in client_id
+    )
+    return f"/mso/{level}/witness"
 
 
 def status(simulator: SimulatorName) -> str:

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mso.broker.lifeline import KICKS_IN_A_ROW, LONGEST_RETRY_SECONDS, End, Lifeline, backoff
+from tests.happening import calm
 
 UNREACHABLE = End("nobody there", advice="look there")
 KICKED = End("lost", lasted=0.1)
@@ -47,6 +48,10 @@ def story(*ends: End) -> Callable[[], EndedLink]:
     return open_link
 
 
+async def at_once() -> None:
+    """Nobody has to be asked."""
+
+
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many failures in a row each pause was for; the pauses themselves are left out."""
@@ -62,7 +67,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 async def events(*ends: End) -> list[str]:
     with capture_logs() as logs, pytest.raises(Exhausted):
-        await Lifeline(story(*ends), client_id="mso").run()
+        await Lifeline(story(*ends), at_once, client_id="mso").run()
     assert all(entry["client_id"] == "mso" for entry in logs)
     return [entry["event"].removeprefix("broker.") for entry in logs]
 
@@ -96,7 +101,49 @@ async def test_a_kick_loop_is_reported_once() -> None:
 async def test_a_bug_ends_it() -> None:
     """What the network thread did not expect is raised, not retried."""
     with pytest.raises(ZeroDivisionError):
-        await Lifeline(story(End("bug", crash=ZeroDivisionError()))).run()
+        await Lifeline(story(End("bug", crash=ZeroDivisionError())), at_once).run()
+
+
+async def test_each_link_is_asked_for_before_it_is_opened() -> None:
+    """Whoever shares the client id is asked first, and is waited for: also before the first link."""
+    asked, may = asyncio.Queue[None](), asyncio.Semaphore(0)
+    opened: list[EndedLink] = []
+    open_link = story(LASTED, UNREACHABLE, LASTED)
+
+    async def may_open() -> None:
+        asked.put_nowait(None)
+        await may.acquire()
+
+    def note() -> EndedLink:
+        opened.append(open_link())
+        return opened[-1]
+
+    running = asyncio.create_task(Lifeline(note, may_open).run())
+    for before in range(4):
+        await asked.get()
+        await calm()
+        assert len(opened) == before
+        may.release()
+    with pytest.raises(Exhausted):
+        await running
+
+
+async def test_who_must_not_open_another_link_ends() -> None:
+    """Another process is active: nothing is opened, and that is told to whoever runs it."""
+
+    class Deposed(Exception):
+        """Somebody else is active."""
+
+    async def may_open() -> None:
+        raise Deposed
+
+    def never() -> EndedLink:
+        raise AssertionError("it was opened")
+
+    lifeline = Lifeline(never, may_open)
+    with pytest.raises(Deposed):
+        await lifeline.run()
+    assert lifeline.link is None
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,11 @@ class World:
     """Raised by everything but `watch` and `health` while it is set; `health` tells it."""
     watchers: set["asyncio.Queue[Attempt]"] = field(default_factory=set)
 
-    def finish(self, attempt: Attempt, exit_code: int, reason: Reason = Reason.ERROR) -> None:
-        """Let the attempt end by itself."""
-        running, now = self.attempts[attempt], datetime.now(UTC)
+    def finish(
+        self, attempt: Attempt, exit_code: int, reason: Reason = Reason.ERROR, *, by_itself: bool = True
+    ) -> None:
+        """Let the attempt end."""
+        running, now = self.attempts[attempt], datetime.now(UTC) if by_itself else None
         if running.end is None:
             running.end = (
                 Succeeded(running.started_at, now)
@@ -125,12 +127,12 @@ class FakeBackplane:
     async def remove(self, attempt: Attempt) -> None:
         await self._reach()
         if attempt in self.world.attempts:
-            self.world.finish(attempt, 143)
+            self.world.finish(attempt, 143, by_itself=False)
 
     async def stop_run(self, run: RunKey) -> None:
         await self._reach()
         for attempt in self._attempts_of(run):
-            self.world.finish(attempt, 143)
+            self.world.finish(attempt, 143, by_itself=False)
 
     async def remove_run(self, run: RunKey) -> None:
         await self.stop_run(run)

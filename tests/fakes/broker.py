@@ -53,8 +53,9 @@ class FakeBroker:
     def connection(self) -> Connection | None:
         return self._connection
 
-    async def connected(self) -> Connection:
-        while self._connection is None:
+    async def connected(self, after: int = 0) -> Connection:
+        while self._connection is None or self._connection.number <= after:
+            self._is_connected.clear()
             await self._is_connected.wait()
         return self._connection
 
