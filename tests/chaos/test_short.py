@@ -1,0 +1,32 @@
+"""A minute of chaos: whatever is killed, stopped, cut off and filled up, nothing is lost and nothing is told wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import Survive
+from tests.chaos.rounds import Terms
+from tests.chaos.world_local import LocalWorld
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.broker,
+    pytest.mark.process,
+    pytest.mark.timeout(360),  # a round that goes wrong is waited for
+    pytest.mark.skip(reason="until the ledger is wired in"),
+]
+
+
+def test_a_minute_on_this_machine(directory: Path, survive: Survive) -> None:
+    """Kills, pauses and restarts of MSO and broker, a full disk, a wrong clock."""
+    survive(LocalWorld(directory), Terms(seed=27, hostility=40.0))
+
+
+@pytest.mark.cluster
+def test_a_minute_on_a_cluster(directory: Path, survive: Survive) -> None:
+    """The same with pods, and with an API server and an etcd that fail as well."""
+    from tests.chaos import world_cluster
+
+    if why := world_cluster.trouble():
+        pytest.skip(why)
+    survive(world_cluster.ClusterWorld(directory), Terms(seed=20, hostility=45.0))
