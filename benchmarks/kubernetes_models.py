@@ -6,7 +6,7 @@
   apart from others those that wait for a log: of models that failed, where version 2 was asked for.
 - *requests*: what the audit log of the API server counts for MSO, a model; to read a log and events, a failed model.
 - *CPU* and *memory* of the process, while it works and while it idles; how long its loop is ever blocked, by asking
-  `/livez` all the while; how long a restart takes until every pod is adopted again.
+  `/livez` all the while; how long a restart takes until every pod is known again.
 
 Pods run on the nodes of the cluster, or on paper by a program that plays kubelets (`--players`), which also says
 ReadyForProcessing for them.
@@ -245,14 +245,19 @@ class Measurement:
         report("CPU meanwhile", 100 * (cpu(process) - before) / NOISE_SECONDS, "% of a core")
 
     def _restart(self) -> None:
-        """From the start of the process to everything adopted."""
-        self._mso.kill()
-        seen = len(self._mso.events("simulation.adopted"))
-        began = time.monotonic()
-        self._mso.start()
-        self._mso.wait_for_event("simulation.adopted", seen + 1)
-        report(f"restart to {self._count} pods adopted", time.monotonic() - began, "s")
-        report("memory then", psutil.Process(self._mso.pid).memory_info().rss / 2**20, "MiB resident")
+        """From the start of the process to everything known again, by the ledger and, without it, by the pods alone."""
+        for what in ("restored", "adopted"):
+            self._mso.stop()
+            if what == "adopted":
+                for file in (self._mso.directory / "state").glob("ledger.sqlite*"):
+                    file.unlink()
+            seen = len(self._mso.events(f"simulation.{what}"))
+            began = time.monotonic()
+            self._mso.start()
+            self._mso.wait_for_event(f"simulation.{what}", seen + 1)
+            self._mso.wait_for_probe("/readyz", 200)
+            report(f"restart to ready, {self._count} pods {what}", time.monotonic() - began, "s")
+            report("memory then", psutil.Process(self._mso.pid).memory_info().rss / 2**20, "MiB resident")
 
 
 def a_model(name: str, options: argparse.Namespace) -> Model:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from mso.model import Event, Mark, Model, Request, RunKey
+from mso.model import Event, Mark, Model, ModelKey, Request, RunKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,27 @@ class SimulationAdded:
     run: RunKey
     request: Request
     models: int
+    delivery: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationExtended:
+    """A further request for a live run was taken, or one `again`; what it adds is told by Changes of its own."""
+
+    run: RunKey
+    request: Request
+    delivery: int = 0
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationRestored:
+    """A run is known again, from what an earlier process wrote down."""
+
+    run: RunKey
+    request: Request
+    models: int
+    living: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +46,8 @@ class SimulationAdopted:
     models: int
     living: int
     marks: frozenset[Mark]
+    alive: tuple[ModelKey, ...] = ()
+    """Those that live of the models that were found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,13 @@ class SimulationStopping:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulationRemoving:
+    """The grace of a run that is to end is over: what lives of it is removed."""
+
+    run: RunKey
+
+
+@dataclass(frozen=True, slots=True)
 class SimulationEnded:
     """The last model of the run ended; once a run."""
 
@@ -70,20 +100,39 @@ class SimulationEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulationReported:
+    """The broker has acknowledged all that was to be told of the run; once a run."""
+
+    run: RunKey
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRemoved:
     """Nothing of the model is left."""
 
     model: Model
 
 
+@dataclass(frozen=True, slots=True)
+class SimulationForgotten:
+    """Nothing of the run is left where models run."""
+
+    run: RunKey
+
+
 Change = (
     SimulationAdded
+    | SimulationExtended
+    | SimulationRestored
     | SimulationAdopted
     | ModelAdded
     | ModelChanged
     | SimulationReady
     | SimulationStopping
+    | SimulationRemoving
     | SimulationEnded
+    | SimulationReported
     | ModelRemoved
+    | SimulationForgotten
 )
 Observer = Callable[[Change], None]

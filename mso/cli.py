@@ -2,18 +2,23 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from mso import __version__, config, logs
+from mso import __version__, config, crash, logs, lookback
 from mso.backplane import BackplaneError
 from mso.backplane.images import ImagesError, LocalImages
+from mso.backplane.lease import LeaseLostError
 from mso.backplane.pod_template import PodTemplate, PodTemplateError
+from mso.ledger import DeposedError, LedgerError, UnusableLedgerError
 
 log = structlog.get_logger()
 
@@ -26,6 +31,8 @@ examples:
   mso demo                     four models, two of which crash, on this machine alone
   mso run                      the service, as the environment and .env say
   mso run --check              say what is wrong with the configuration, and start nothing
+  mso history                  the simulations that were, and with --simulation X the models of one
+  mso logs X MODEL             what a model that failed wrote last
   mso cleanup --simulation X   remove what is left of a simulation
 """
 
@@ -91,34 +98,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mso {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="run the service",
-        description="Run the service until it is told to stop.",
-        epilog=RUN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    run.add_argument("--env-file", type=Path, metavar="FILE", help="instead of ./.env")
+
+    def add(
+        name: str, brief: str, description: str, examples: str, run: Callable[[config.Config, argparse.Namespace], int]
+    ) -> argparse.ArgumentParser:
+        """A command that reads the configuration."""
+        command = _add(commands, name, brief, description, examples)
+        command.add_argument("--env-file", type=Path, metavar="FILE", help="instead of ./.env")
+        command.set_defaults(run=partial(_configured, run))
+        return command
+
+    run = add("run", "run the service", "Run the service until it is told to stop.", RUN_EXAMPLES, _run)
     run.add_argument("--check", action="store_true", help="check the configuration, print it, and exit")
-    run.set_defaults(run=_run)
-    clean = commands.add_parser(
-        "cleanup",
-        help="remove what is left of a simulation",
-        description=CLEANUP_DESCRIPTION,
-        epilog=CLEANUP_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    clean = add("cleanup", "remove what is left of a simulation", CLEANUP_DESCRIPTION, CLEANUP_EXAMPLES, _cleanup)
     clean.add_argument("--simulation", required=True, metavar="X", help="the id of the simulation, all of its runs")
     clean.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-    clean.add_argument("--env-file", type=Path, metavar="FILE", help="instead of ./.env")
-    clean.set_defaults(run=_cleanup)
-    demo = commands.add_parser(
-        "demo",
-        help="play a simulation on this machine",
-        description=DEMO_DESCRIPTION,
-        epilog=DEMO_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    lookback.add_commands(add)
+    demo = _add(commands, "demo", "play a simulation on this machine", DEMO_DESCRIPTION, DEMO_EXAMPLES)
     what = demo.add_mutually_exclusive_group()
     what.add_argument("--models", type=_count, metavar="N", help="N models that all succeed")
     what.add_argument("--scenario", type=Path, metavar="FILE", help="the scenario in this YAML file")
@@ -128,53 +124,66 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _configuration(options: argparse.Namespace) -> config.Config:
-    if options.env_file and not options.env_file.exists():
-        raise config.ConfigError([f"--env-file: there is no file {str(options.env_file)!r}"])
-    return config.load(os.environ, options.env_file or Path(".env"))
+def _add(commands: Any, name: str, brief: str, description: str, examples: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=brief,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return command
 
 
-def _run(options: argparse.Namespace) -> int:
+def _configured(run: Callable[[config.Config, argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command with the configuration, or say what is wrong with that."""
     try:
-        configuration = _configuration(options)
-        if options.check and configuration.local_images:
-            LocalImages.load(configuration.local_images)
-        if options.check and configuration.pod_template:
-            PodTemplate.load(configuration.pod_template)
+        if options.env_file and not options.env_file.exists():
+            raise config.ConfigError([f"--env-file: there is no file {str(options.env_file)!r}"])
+        return run(config.load(os.environ, options.env_file or Path(".env")), options)
     except config.ConfigError as exc:
         return _unusable(exc.errors)
     except (ImagesError, PodTemplateError) as exc:
         return _unusable(str(exc).splitlines())
+
+
+def _run(configuration: config.Config, options: argparse.Namespace) -> int:
+    if options.check and configuration.local_images:
+        LocalImages.load(configuration.local_images)
+    if options.check and configuration.pod_template:
+        PodTemplate.load(configuration.pod_template)
     if options.check:
         for variable, value in configuration.shown().items():
             print(f"{variable}={value}")
         return 0
     logs.configure(configuration.log_level, configuration.log_format)
+    if point := os.environ.get("MSO_CRASH_AT"):  # of the tests, and so no part of the configuration
+        crash.arm(point)
     try:
         asyncio.run(_serve(configuration))
-    except (ImagesError, PodTemplateError) as exc:
-        return _unusable(str(exc).splitlines())
-    except (BackplaneError, OSError) as exc:
+    except (BackplaneError, LedgerError, UnusableLedgerError, OSError) as exc:
         log.critical("service.cannot_start", why=str(exc))
         return 1
-    except ExceptionGroup:
-        log.critical("service.failed", exc_info=True)
+    except ExceptionGroup as group:
+        if known := group.subgroup((DeposedError, LeaseLostError, UnusableLedgerError)):
+            log.critical("service.ended", why=str(_first(known)), hint="it is safe to start it again")
+        else:
+            log.critical("service.failed", exc_info=True)
         return 1
     return 0
 
 
-def _cleanup(options: argparse.Namespace) -> int:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _cleanup(configuration: config.Config, options: argparse.Namespace) -> int:
     from mso.cleanup import cleanup
     from mso.service import build_backplane
 
-    try:
-        configuration = _configuration(options)
-        logs.configure("WARNING", configuration.log_format)
-        backplane = build_backplane(configuration)
-    except config.ConfigError as exc:
-        return _unusable(exc.errors)
-    except (ImagesError, PodTemplateError) as exc:
-        return _unusable(str(exc).splitlines())
+    logs.configure("WARNING", configuration.log_format)
+    backplane = build_backplane(configuration)
     try:
         models = asyncio.run(cleanup(backplane, options.simulation, dry_run=options.dry_run, say=print))
     except (BackplaneError, OSError) as exc:
@@ -247,6 +256,11 @@ def _unusable(errors: Sequence[str]) -> int:
 async def _serve(configuration: config.Config) -> None:
     # Imported here: `mso --help` and `mso run --check` need no broker, no backplane and no web server.
     from mso.service import Service
+
+    # Next to nothing here is garbage that only a search finds, and what a model is made of stays as long as the model:
+    # left to itself the search takes a tenth of a second, again and again, when thousands of models come.
+    gc.set_threshold(50_000, 20, 100)
+    gc.freeze()
 
     service = Service(configuration)
     loop = asyncio.get_running_loop()

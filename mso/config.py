@@ -72,6 +72,8 @@ class Config:
     node_lost_seconds: float = field(default=60.0, metadata={"variable": "MSO_NODE_LOST_SECONDS"})
     send_error_occurred: bool = field(default=False, metadata={"variable": "MSO_SEND_ERROR_OCCURRED"})
     state_dir: Path = field(default=Path(".mso"), metadata={"variable": "MSO_STATE_DIR"})
+    database_url: str = field(default="", repr=False, metadata={"variable": "MSO_DATABASE_URL"})
+    history_days: float = field(default=30.0, metadata={"variable": "MSO_HISTORY_DAYS"})
     http_port: int = field(default=8080, metadata={"variable": "MSO_HTTP_PORT"})
     max_message_bytes: int = field(default=16 * 1024 * 1024, metadata={"variable": "MSO_MAX_MESSAGE_BYTES"})
     ready_timeout_seconds: float = field(default=0.0, metadata={"variable": "MSO_READY_TIMEOUT_SECONDS"})
@@ -165,6 +167,8 @@ class _Reading:
             node_lost_seconds=self.seconds("MSO_NODE_LOST_SECONDS", 60.0, 1, 86_400),
             send_error_occurred=self.switch("MSO_SEND_ERROR_OCCURRED", default=False),
             state_dir=self.path("MSO_STATE_DIR") or Path(".mso"),
+            database_url=self.database_url(),
+            history_days=self._number("MSO_HISTORY_DAYS", float, "a number of days", 30.0, 0, 3660),
             http_port=self.whole("MSO_HTTP_PORT", 8080, 0, 65535),
             max_message_bytes=self.whole("MSO_MAX_MESSAGE_BYTES", 16 * 1024 * 1024, 1024, 268_435_455),
             ready_timeout_seconds=self.seconds("MSO_READY_TIMEOUT_SECONDS", 0.0, 0, 31_622_400),
@@ -252,6 +256,15 @@ class _Reading:
         if text and "-----BEGIN CERTIFICATE-----" not in pem:
             self.errors.append(f"{name} is not the base64 form of a PEM file: base64 -w0 ca.crt")
         return pem
+
+    def database_url(self) -> str:
+        url = self.values.get("MSO_DATABASE_URL", "")
+        if url and not url.startswith(("postgresql://", "postgresql+psycopg://")):
+            self.errors.append(
+                "MSO_DATABASE_URL is not the URL of a PostgreSQL database: postgresql://user:password@host:5432/name; "
+                "leave it unset for a file in MSO_STATE_DIR"
+            )
+        return url
 
     def words(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
         text = self.values.get(name)

@@ -24,6 +24,7 @@ from mso.changes import (
     SimulationEnded,
     SimulationStopping,
 )
+from mso.crash import reached
 from mso.inventory import Inventory
 from mso.model import NO_EXIT_CODE, Attempt, Failed, Mark, Model, ModelKey, Reason, RunKey
 from mso.patience import pauses
@@ -69,9 +70,8 @@ class Deployment:
         match change:
             case SimulationAdded(run=run, models=models):
                 self._admission.expect(run, models)
-            case SimulationAdopted(run=run, marks=marks) if Mark.REPORTED not in marks:
-                found = self._inventory.run(run)
-                self._admission.adopt(run, [ModelKey(*run, model) for model in found.living] if found else [])
+            case SimulationAdopted(run=run, marks=marks, alive=alive) if Mark.REPORTED not in marks:
+                self._admission.adopt(run, alive)
             case ModelAdded(model=model):
                 self._admission.add(model.key)
                 self.admit()
@@ -86,6 +86,18 @@ class Deployment:
                 self.admit()
             case _:
                 pass
+
+    def resume(self, run: RunKey, running: list[ModelKey]) -> None:
+        """A run of an earlier process, with models that are in already; those that are not are said to `wait`."""
+        if running:
+            self._admission.adopt(run, running)
+
+    def wait(self, key: ModelKey) -> None:
+        """A model of an earlier process was never deployed: it is its turn once there is room for its run."""
+        if self._stops(key):
+            self.again(key)  # where it is dropped, and its end told
+        else:
+            self._admission.add(key)
 
     @property
     def waiting(self) -> tuple[Waiting, ...]:
@@ -134,13 +146,13 @@ class Deployment:
         self._to_deploy.task_done()
 
     def _drop_if_stopping(self, model: Model) -> bool:
-        if not self._is_stopping(model):
+        if not self._stops(model.key):
             return False
         self._inventory.apply(model.current, _NOT_STARTED)
         return True
 
-    def _is_stopping(self, model: Model) -> bool:
-        run = self._inventory.run(model.key.run_key)
+    def _stops(self, key: ModelKey) -> bool:
+        run = self._inventory.run(key.run_key)
         return run is not None and run.stopping
 
     async def _deploy(self, model: Model) -> None:
@@ -166,19 +178,21 @@ class Deployment:
         until = time.monotonic() + self._timeout.total_seconds()
         for pause in pauses(cap=LONGEST_PAUSE_SECONDS):
             try:
+                reached("deploy.before")
                 await self._backplane.deploy(model)
+                reached("deploy.after")
             except DeployError as exc:
                 return Failed(NO_EXIT_CODE, exc.reason, str(exc))
             except BackplaneError as exc:
                 wait = max(pause, exc.retry_after * random.uniform(1.0, 1.5))
-                if self._is_stopping(model):
+                if self._stops(model.key):
                     return _NOT_STARTED
                 if time.monotonic() + wait > until:
                     message = f"not deployed within {self._timeout.total_seconds():g} s: {exc}"
                     return Failed(NO_EXIT_CODE, Reason.DEPLOY_FAILED, message)
                 log.info("model.deploy_waits", **_about(model), why=str(exc), seconds=round(wait, 1))
                 await asyncio.sleep(wait)
-                if self._is_stopping(model):
+                if self._stops(model.key):
                     return _NOT_STARTED
             else:
                 return None

@@ -1,24 +1,28 @@
 """The intake: messages in order of arrival, each taken, refused with its reason, or put aside; then acknowledged.
 
-A message is the only thing that may fail alone. No payload and no value of one is ever logged: a DeployModels carries
+An acknowledgement goes out when all that the message changed is durable, in the order in which the messages came. A
+message is the only thing that may fail alone. No payload and no value of one is ever logged: a DeployModels carries
 the passwords of broker and database.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from mso.aside import Aside
-from mso.backplane import BackplaneError
 from mso.broker import Broker, Message
+from mso.crash import reached
 from mso.inventory import Inventory, ObserverFailed, Rejected
-from mso.model import Capabilities, Mark, Ready, RunKey, SimulationId, SimulatorName
-from mso.patience import pauses
+from mso.ledger import Entry
+from mso.model import Capabilities, Ready, SimulationId, SimulatorName
 from mso.protocol import lifecycle, topics
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class _Refused(Exception):
@@ -32,7 +36,8 @@ class _Refused(Exception):
 class Intake:
     """Turns messages into facts of the inventory.
 
-    `reject` answers an order that is not taken, `mark` writes on a run, `refused` counts what is not acted on.
+    `reject` answers an order that is not taken, `write` calls back when all that was said before is durable, `flowing`
+    returns when things can be written down (mso.record), `refused` counts what is not acted on.
     """
 
     def __init__(
@@ -44,7 +49,8 @@ class Intake:
         *,
         max_message_bytes: int,
         reject: Callable[[SimulatorName, SimulationId, Rejected], None],
-        mark: Callable[[RunKey, Mark], Awaitable[None]],
+        write: Callable[[Sequence[Entry], Callable[[], None]], None],
+        flowing: Callable[[], Awaitable[None]],
         refused: Callable[[str], None],
         step: Callable[[str], AbstractContextManager[None]],
     ) -> None:
@@ -54,46 +60,36 @@ class Intake:
         self._aside = aside
         self._max_message_bytes = max_message_bytes
         self._reject = reject
-        self._mark = mark
+        self._write = write
+        self._flowing = flowing
         self._count_refused = refused
         self._step = step
-        self.trouble = ""
-        """What keeps messages from being taken; empty when nothing does."""
 
     async def take_orders(self, broker: Broker, recovered: Callable[[], Awaitable[object]]) -> None:
         """Loop. Nothing is taken before it is known what runs: nobody is told too early that a run is unknown."""
         await recovered()
         async for message in broker.messages():
-            for pause in pauses():
-                try:
-                    with self._step("take-orders"):
-                        await self.handle(message)
-                except BackplaneError as exc:
-                    self.trouble = f"a message waits to be written down: {exc}"
-                    log.warning("message.waiting", topic=message.topic, why=str(exc), seconds=round(pause, 1))
-                    await asyncio.sleep(pause)
-                else:
-                    self.trouble = ""
-                    break
+            await self._flowing()
+            with self._step("take-orders"):
+                await self.handle(message)
 
     async def handle(self, message: Message) -> None:
-        """Act on one message and acknowledge it.
+        """Act on one message, and acknowledge it when that is durable.
 
-        Raises BackplaneError where something cannot be written down now: then it is not acknowledged, and to be tried
-        again. Raises ObserverFailed, which is no fault of the message.
+        Raises ObserverFailed, which is no fault of the message.
         """
         try:
             await self._take(message)
         except _Refused as refused:
             self._count_refused(refused.kind)
             log.warning("message.refused", topic=message.topic, bytes=len(message.payload), why=str(refused))
-        except (BackplaneError, ObserverFailed):
+        except ObserverFailed:
             raise
         except Exception:
             self._count_refused("handler_raised")
             kept = await self._aside.keep(message.topic, message.payload)
             log.exception("message.put_aside", topic=message.topic, bytes=len(message.payload), kept=kept)
-        message.acknowledge()
+        self._write((), partial(_acknowledge, message))
 
     async def _take(self, message: Message) -> None:
         try:
@@ -105,16 +101,16 @@ class Intake:
             raise _Refused("retained", "a command must not be retained: clear it with an empty retained message")
         match address:
             case topics.DeployModels():
-                self._deploy_models(address, message)
+                await self._deploy_models(address, message)
             case topics.SimulationDone():
-                await self._simulation_done(address, message)
+                self._simulation_done(address, message)
             case topics.ReadyForProcessing():
                 self._ready(address, message)
 
-    def _deploy_models(self, address: topics.DeployModels, message: Message) -> None:
+    async def _deploy_models(self, address: topics.DeployModels, message: Message) -> None:
         self._check_simulator(address.simulator)
         try:
-            decoded = self._decode(address, message)
+            decoded = await self._decode(address, message)
             for warning in decoded.warnings:
                 log.warning("order.adjusted", simulation=address.simulation, simulator=address.simulator, what=warning)
                 self._count_refused("adjusted")
@@ -125,20 +121,26 @@ class Intake:
             errors = "; ".join(rejected.errors[:10])
             raise _Refused("rejected", f"{rejected.reason}: {errors}" if errors else rejected.reason) from rejected
 
-    def _decode(self, address: topics.DeployModels, message: Message) -> lifecycle.Decoded:
+    async def _decode(self, address: topics.DeployModels, message: Message) -> lifecycle.Decoded:
         if len(message.payload) > self._max_message_bytes:
             raise Rejected(
                 "the message is too large",
                 [f"{len(message.payload)} bytes are more than MSO_MAX_MESSAGE_BYTES, {self._max_message_bytes}"],
             )
         try:
-            return lifecycle.decode_deploy_models(
-                address, message.payload, redelivered=message.redelivered, capabilities=self._capabilities
+            return await _in_slices(
+                lifecycle.decoding(
+                    address,
+                    message.payload,
+                    redelivered=message.redelivered,
+                    delivery=message.packet,
+                    capabilities=self._capabilities,
+                )
             )
         except lifecycle.Undecodable as exc:
             raise Rejected("the message cannot be read", [str(exc)]) from exc
 
-    async def _simulation_done(self, address: topics.SimulationDone, message: Message) -> None:
+    def _simulation_done(self, address: topics.SimulationDone, message: Message) -> None:
         self._check_simulator(address.simulator)
         self._check_payload(lifecycle.check_simulation_done, message)
         run = self._inventory.newest_run(address.simulation)
@@ -147,7 +149,6 @@ class Intake:
         if run.request.simulator != address.simulator:
             raise _Refused("foreign_simulation", f"simulation {address.simulation!r} is not of {address.simulator!r}")
         if run.ended_at is None and not run.stopping:
-            await self._mark(run.key, Mark.STOPPING)
             self._inventory.stop(run.key, "its simulation orchestrator said SimulationDone")
 
     def _ready(self, address: topics.ReadyForProcessing, message: Message) -> None:
@@ -171,3 +172,19 @@ class Intake:
             check(message.payload)
         except lifecycle.Undecodable as exc:
             raise _Refused("undecodable", str(exc)) from exc
+
+
+def _acknowledge(message: Message) -> None:
+    reached("intake.before-acknowledge")
+    message.acknowledge()
+
+
+async def _in_slices(work: Generator[None, None, T]) -> T:
+    """Long work, with room in between for whatever else there is to do."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await asyncio.sleep(0)

@@ -7,7 +7,7 @@ The rules are those of docs/protocol.md, *Runs* and *Stopping*.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mso.changes import (
@@ -19,7 +19,12 @@ from mso.changes import (
     SimulationAdded,
     SimulationAdopted,
     SimulationEnded,
+    SimulationExtended,
+    SimulationForgotten,
     SimulationReady,
+    SimulationRemoving,
+    SimulationReported,
+    SimulationRestored,
     SimulationStopping,
 )
 from mso.model import (
@@ -32,24 +37,20 @@ from mso.model import (
     FailurePolicy,
     Mark,
     Model,
-    ModelId,
     ModelKey,
     ModelSpec,
     Order,
     Ready,
     Reason,
-    Request,
     Retry,
     RunKey,
     SimulationId,
     State,
 )
+from mso.runs import Run, Simulation
 
 REMEMBERED_SIMULATIONS = 10_000
 """Of how many simulations that left no run behind the last run is remembered, to know a redelivery from a rerun."""
-
-REMEMBERED_REQUESTS = 1_000
-"""How many request ids of one simulation are remembered, to open no second run for them."""
 
 ENDED_BY_SIGTERM = 143
 """Reported for a model that answered its removal with exit code 0: FAILED never carries a 0."""
@@ -72,63 +73,6 @@ class UnknownModel(LookupError):
     """No run that is remembered has such a model."""
 
 
-@dataclass(slots=True, eq=False)
-class Run:
-    """One run of a simulation; changed by the inventory alone, read by everybody."""
-
-    key: RunKey
-    request: Request
-    models: dict[ModelId, Model] = field(default_factory=dict)
-    unready: set[ModelId] = field(default_factory=set)
-    living: set[ModelId] = field(default_factory=set)
-    failures: int = 0
-    announced: bool = False
-    """SimulationReady was emitted, by this process or by an earlier one."""
-    stopping: bool = False
-    removing_since: datetime | None = None
-    ended_at: datetime | None = None
-    digests: set[str] = field(default_factory=set)
-    request_ids: set[str] = field(default_factory=set)
-
-    def put(self, model: Model) -> None:
-        before = self.models.get(model.key.model)
-        self.failures += (model.state is State.FAILED) - (before is not None and before.state is State.FAILED)
-        self.models[model.key.model] = model
-        (self.unready.discard if model.ready else self.unready.add)(model.key.model)
-        (self.living.discard if model.state.terminal else self.living.add)(model.key.model)
-
-    def note(self, request: Request) -> None:
-        self.request = request
-        self.digests.add(request.digest)
-        if request.request_id:
-            self.request_ids.add(request.request_id)
-
-
-@dataclass(slots=True, eq=False)
-class _Simulation:
-    """What is remembered of one id: the runs that are still somewhere, and how the last one was asked for."""
-
-    runs: dict[int, Run] = field(default_factory=dict)
-    last_run: int = 0
-    last_digests: set[str] = field(default_factory=set)
-    request_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
-
-    def note(self, request_id: str) -> None:
-        """Remember a request, and forget the oldest of too many."""
-        if request_id:
-            self.request_ids[request_id] = None
-            if len(self.request_ids) > REMEMBERED_REQUESTS:
-                self.request_ids.popitem(last=False)
-
-    @property
-    def newest(self) -> Run | None:
-        return self.runs.get(self.last_run)
-
-    @property
-    def live(self) -> Run | None:
-        return next((run for run in self.runs.values() if run.ended_at is None), None)
-
-
 class Inventory:
     """Which models live. One instance, on one thread."""
 
@@ -136,7 +80,7 @@ class Inventory:
         """`max_models` is how many models a run may have; None is no limit."""
         self._now = now
         self._max_models = max_models
-        self._simulations: dict[SimulationId, _Simulation] = {}
+        self._simulations: dict[SimulationId, Simulation] = {}
         self._bygone: OrderedDict[SimulationId, None] = OrderedDict()
         self._observers: list[Observer] = []
         self._pending: list[Change] = []
@@ -195,27 +139,32 @@ class Inventory:
         Raises Rejected, and then nothing of it is done.
         """
         request = order.request
-        simulation = self._simulations.get(request.simulation) or _Simulation()
+        simulation = self._simulations.get(request.simulation) or Simulation()
         run = simulation.live
+        if run is not None and simulation.is_of_earlier_run(order, run):
+            return None
         if run is None:
-            known = request.request_id and request.request_id in simulation.request_ids
-            if known or (order.redelivered and request.digest in simulation.last_digests):
+            if simulation.has_taken(order):
                 return None
             self._check_size(len(order.models))
-            simulation.last_run += 1
-            run = Run(RunKey(request.simulation, simulation.last_run), request)
+            run = Run(RunKey(request.simulation, simulation.last_run + 1), request)
             simulation.runs[run.key.run] = run
-            simulation.last_digests = run.digests
+            simulation.remember(run)
             self._simulations[request.simulation] = simulation
             self._bygone.pop(request.simulation, None)
-            self._pending.append(SimulationAdded(run.key, request, len(order.models)))
+            self._pending.append(SimulationAdded(run.key, request, len(order.models), order.delivery))
             newcomers: Iterable[ModelSpec] = order.models
         else:
             newcomers = self._joining(run, order)
             self._check_size(len(run.models) + len(newcomers))
-        if request.digest not in run.digests:
+            again = run.stopping or request.digest in run.digests
+            if not again or (order.delivery and (request.digest, order.delivery) not in run.deliveries):
+                self._pending.append(SimulationExtended(run.key, request, order.delivery, again))
+        if request.digest not in run.digests and not run.stopping:
             # A repeated part of a request that came in several must not open it again.
             run.note(request)
+        if order.delivery:
+            run.deliveries.add((request.digest, order.delivery))
         simulation.note(request.request_id)
         now = self._now()
         for spec in newcomers:
@@ -223,7 +172,7 @@ class Inventory:
             run.put(model)
             self._pending.append(ModelAdded(model))
         self._conclude(run)
-        changed = bool(self._pending)
+        changed = not all(isinstance(change, SimulationExtended) and change.again for change in self._pending)
         self._tell()
         return run.key if changed else None
 
@@ -263,6 +212,33 @@ class Inventory:
             )
         return list(others.values())
 
+    def restore(self, run: Run) -> None:
+        """Know a run again as an earlier process wrote it down. Nothing of it is news, so nothing of it is told again.
+
+        Raises ValueError if it is known already.
+        """
+        simulation = self._simulations.setdefault(run.key.simulation, Simulation())
+        if run.key.run in simulation.runs:
+            raise ValueError(f"{run.key} is known already")
+        self._bygone.pop(run.key.simulation, None)
+        simulation.runs[run.key.run] = run
+        run.doubtful = run.ended_at is None
+        simulation.remember(run)
+        self._pending.append(SimulationRestored(run.key, run.request, len(run.models), len(run.living)))
+        self._tell()
+
+    def remember(self, run: Run) -> None:
+        """The last run of an id of which nothing is left: how it was asked for tells a redelivery from a rerun."""
+        self._simulations.setdefault(run.key.simulation, Simulation()).remember(run)
+        self._bygone[run.key.simulation] = None
+
+    def remember_request(self, run: RunKey, request_id: str, digest: str, delivery: int) -> None:
+        """A request that some run of a known simulation took: it opens no other one, and joins none."""
+        if known := self._simulations.get(run.simulation):
+            known.note(request_id)
+            if delivery and run.run < known.last_run:
+                known.note_earlier([(digest, delivery)])
+
     def adopt(self, key: RunKey, found: Iterable[tuple[Model, End | None]], marks: frozenset[Mark]) -> None:
         """Follow a run that an earlier process deployed: its models at their newest attempts, and how those ended.
 
@@ -272,27 +248,24 @@ class Inventory:
         if not self.is_new(key):
             raise ValueError(f"{key} is known already")
         found = list(found)
-        simulation = self._simulations.setdefault(key.simulation, _Simulation())
+        simulation = self._simulations.setdefault(key.simulation, Simulation())
         self._bygone.pop(key.simulation, None)
-        run = simulation.runs[key.run] = Run(key, found[0][0].request)
+        run = simulation.runs[key.run] = Run(key, found[0][0].request, doubtful=True)
         run.announced = Mark.READY in marks
         for model, _ in found:
             run.note(model.request)
             run.put(replace(model, state=State.RUNNING, ready=True) if run.announced else model)
         # Which part of the order came last is not known; that all of them came is the kinder guess: it ends.
         run.request = replace(run.request, more_to_come=False)
-        simulation.last_run = key.run
-        simulation.last_digests = run.digests
-        for request_id in run.request_ids:
-            simulation.note(request_id)
-        living = sum(end is None for _, end in found)
-        self._pending.append(SimulationAdopted(key, run.request, len(found), living, marks))
+        simulation.remember(run)
+        alive = tuple(model.key for model, end in found if end is None)
+        self._pending.append(SimulationAdopted(key, run.request, len(found), len(alive), marks, alive))
         if Mark.REPORTED in marks:
             # Whatever still lives of it was given up, and told as such.
             given_up = Failed(NO_EXIT_CODE, Reason.STOPPED, "it was reported before the service ended")
             for model, end in found:
                 run.put(run.models[model.key.model].after(end or given_up, self._now()))
-            run.ended_at = self._last_end(run)
+            run.ended_at = run.reported_at = self._last_end(run)
         else:
             if Mark.STOPPING in marks:
                 self._stop(run, "it was being stopped when the service ended")
@@ -330,13 +303,13 @@ class Inventory:
 
     @staticmethod
     def _as_seen_by(run: Run, model: Model, event: Event) -> Event:
-        """An end after the removal began is its doing; any other failure is a Retry while attempts are left."""
+        """An end that a removal brought about has no time of its own. Another failure is a Retry while any are left."""
         if isinstance(event, Ready | Retry):
             return event
-        if run.removing_since and (event.finished_at is None or event.finished_at >= run.removing_since):
+        if run.removing_since and event.finished_at is None:
             code = event.exit_code if isinstance(event, Failed) else ENDED_BY_SIGTERM
             return Failed(
-                code, Reason.STOPPED, "removed after the grace to end by itself", event.started_at, event.finished_at
+                code, Reason.STOPPED, "removed after the grace to end by itself", event.started_at, node=event.node
             )
         if (
             isinstance(event, Failed)
@@ -364,8 +337,18 @@ class Inventory:
     def begin_removal(self, key: RunKey) -> None:
         """The grace of a stopping run is over: from now on the end of a model of it is FAILED `Stopped`."""
         run = self.run(key)
-        if run and run.stopping and run.removing_since is None:
+        if run and run.stopping and run.removing_since is None and run.ended_at is None:
             run.removing_since = self._now()
+            self._pending.append(SimulationRemoving(run.key))
+            self._tell()
+
+    def reported(self, key: RunKey) -> None:
+        """All that was to be told of an ended run has been told. Unknown, or told before, is success."""
+        run = self.run(key)
+        if run and run.ended_at and run.reported_at is None:
+            run.reported_at = self._now()
+            self._pending.append(SimulationReported(key))
+            self._tell()
 
     def forget(self, key: RunKey) -> None:
         """Nothing of an ended run is left where models run. Unknown is success."""
@@ -374,6 +357,7 @@ class Inventory:
         if simulation is None or run is None:
             return
         self._pending.extend(ModelRemoved(model) for model in run.models.values())
+        self._pending.append(SimulationForgotten(key))
         if not simulation.runs:
             self._bygone[key.simulation] = None
             if len(self._bygone) > REMEMBERED_SIMULATIONS:

@@ -17,6 +17,8 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     console = style == "console" or (style == "auto" and stream.isatty())
     number = logging.getLevelNamesMapping()[level]
+    # One for all: the factory that structlog brings makes a new one for each event, at the price of the event itself.
+    printer = structlog.PrintLogger(stream)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -24,7 +26,7 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
             *(_for_people(colors=stream.isatty()) if console else _for_machines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: printer,
     )
     # What libraries have to say goes the same way; below WARNING it is their business, not an operator's.
     logging.basicConfig(

@@ -1,8 +1,6 @@
 """The nouns and the machine: ids, specifications, Model, State, Event, TRANSITIONS. Pure: values and one table."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import NamedTuple, NewType
@@ -136,12 +134,6 @@ class ModelSpec:
     type: str = ""
     version: str = ""
 
-    @property
-    def digest(self) -> str:
-        """A fingerprint that is the same for the same request on every machine and in every release."""
-        text = json.dumps(asdict(self), sort_keys=True, default=lambda span: span.total_seconds())
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -175,6 +167,8 @@ class Order:
     request: Request
     models: tuple[ModelSpec, ...]
     redelivered: bool = False
+    delivery: int = 0
+    """The packet identifier, which the broker keeps when it delivers a message again; 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

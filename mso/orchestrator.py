@@ -1,12 +1,13 @@
 """The loops: orders in, models deployed, watched, timed and removed. Edges are seen only as protocols.
 
 Each loop reads one source and feeds the inventory; what follows is in the Changes. No loop waits for another one's I/O:
-an order is acknowledged when the inventory has it, a deployment is a task of its own, and so is every removal.
+a deployment is a task of its own, and so is every removal. What is done about a Change is done when it is durable.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,10 +21,14 @@ from mso.changes import (
     Change,
     ModelChanged,
     SimulationAdopted,
+    SimulationRemoving,
+    SimulationReported,
     SimulationStopping,
 )
+from mso.crash import reached
 from mso.deployment import Deployment
 from mso.inventory import Inventory
+from mso.ledger import AttemptDeployed, Entry
 from mso.model import (
     NO_EXIT_CODE,
     Attempt,
@@ -37,6 +42,7 @@ from mso.model import (
     State,
 )
 from mso.patience import pauses
+from mso.runs import Run
 from mso.timetable import Timetable
 
 log = structlog.get_logger()
@@ -81,8 +87,8 @@ class Limits:
 class Orchestrator:
     """Deploys what the inventory was asked for, tells it what became of that, and cleans up.
 
-    `step` marks a turn of a loop (mso.pulse), `deployed` counts an outcome, `listed` notes a whole listing, `settled`
-    waits until nothing wants to read the logs of a run any more.
+    `step` marks a turn of a loop (mso.pulse), `write` writes down (mso.record), `deployed` counts an outcome, `listed`
+    notes a whole listing, `settled` waits until nothing wants to read the logs of a run any more.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Orchestrator:
         limits: Limits,
         *,
         step: Callable[[str], AbstractContextManager[None]],
+        write: Callable[[Sequence[Entry]], None],
         deployed: Callable[[str], None],
         listed: Callable[[], None],
         settled: Callable[[RunKey], Awaitable[None]],
@@ -100,6 +107,7 @@ class Orchestrator:
         self._backplane = backplane
         self._limits = limits
         self._step = step
+        self._write = write
         self._note_listing = listed
         self._settled = settled
         self.deployment = Deployment(
@@ -109,11 +117,15 @@ class Orchestrator:
             timeout=limits.deploy_timeout,
             max_active=limits.max_active,
             deployed=deployed,
-            follow=lambda model: self._follow(model, timedelta(0)),
+            follow=self._take_note,
         )
         self._chores: asyncio.Queue[tuple[str, Coroutine[None, None, None]]] = asyncio.Queue()
         self._deployed: dict[Attempt, float] = {}
         """When a deployment returned (time.monotonic): only what was there before a listing began can be missing."""
+        self._restored: list[Model] = []
+        """Those that lived when an earlier process wrote them down: the first listing says what became of them."""
+        self._ghosts: set[Attempt] = set()
+        """What lives of models that have ended, or are at a later attempt, by what an earlier process wrote down."""
         self._strangers: dict[Attempt, Observation] = {}
         self._removing: set[RunKey] = set()
         self._timetable: Timetable[tuple[_Due, Attempt | RunKey]] = Timetable()
@@ -132,12 +144,32 @@ class Orchestrator:
             case SimulationStopping(run=run):
                 self._do(f"mark {run}", self.mark(run, Mark.STOPPING))  # whoever decided it: STOP_ALL has no message
                 self._at(self._limits.stop_grace, _Due.GRACE, run)
+            case SimulationRemoving(run=run):
+                self._do(f"stop {run}", self._stop_run(run))
+            case SimulationReported(run=run):
+                self._do(f"mark {run}", self._mark_reported(run))
             case SimulationAdopted(run=run, marks=marks, living=living) if Mark.REPORTED in marks:
                 if living:  # given up by an earlier process, which did not come to remove it
                     self._do(f"stop {run}", self._stop_run(run))
-                self.reported(run)
+                self._at(timedelta(0), _Due.RETENTION, run)
             case _:
                 pass
+
+    def resume(self, deployed: frozenset[Attempt]) -> None:
+        """Go on with the restored runs; `deployed` are the attempts that had been seen where models run."""
+        for run in sorted(self._inventory.runs(), key=_opened_at):
+            if run.reported_at:
+                self._at(timedelta(0), _Due.RETENTION, run.key)
+            elif run.stopping:
+                self._do(f"mark {run.key}", self.mark(run.key, Mark.STOPPING))  # it may not have come to that
+                if not run.removing_since:
+                    self._at(self._limits.stop_grace, _Due.GRACE, run.key)
+            living = [run.models[model] for model in run.models if model in run.living]
+            self._restored += living
+            there = [model for model in living if model.current in deployed]
+            # From before any listing: a listing that does not show them says that they are gone.
+            self._deployed |= {model.current: -math.inf for model in there}
+            self.deployment.resume(run.key, [model.key for model in there])
 
     def examined(self, attempt: Attempt, failed: Failed) -> None:
         """The log of a failed attempt has been read: what is left of it may go, and the next attempt may come."""
@@ -146,19 +178,25 @@ class Orchestrator:
         if again or failed.reason in STILL_THERE:
             self._do(f"bury {attempt}", self._bury(attempt, again=again))
 
-    def reported(self, run: RunKey) -> None:
+    async def _mark_reported(self, run: RunKey) -> None:
         """All that was to be told of the run has been told: from its end on, its logs are kept as long as was asked."""
+        await self.mark(run, Mark.REPORTED)
         self._at(timedelta(0), _Due.RETENTION, run)
 
     async def mark(self, run: RunKey, mark: Mark) -> None:
         """Write a mark on a run, for as long as that takes."""
         await self._persist(f"mark {mark}", run, lambda: self._backplane.mark(run, mark))
 
-    def _follow(self, model: Model, age: timedelta) -> None:
-        """From now on a model that is missing is gone, and its time runs; `age` of its runtime is over already.
+    def _take_note(self, model: Model) -> None:
+        """It runs, for all that we know since this moment."""
+        self._write([AttemptDeployed(model.current)])
+        self._follow(model)
 
-        The time to be ready begins anew: what announced itself to an earlier process may not do so again at once, and
-        what did while nobody was there is still at the broker (fault R1).
+    def _follow(self, model: Model) -> None:
+        """From now on a model that is missing is gone, and its time runs.
+
+        After a restart it begins anew: a clock that was set meanwhile must not end a model, and what announced itself
+        while nobody was there is still at the broker (fault R1). A cluster keeps the time of its pods itself.
         """
         now = self._inventory.model(model.key)
         if now is None or now.state.terminal or now.attempt != model.attempt:
@@ -168,7 +206,7 @@ class Orchestrator:
         if ready_timeout and not now.ready:
             self._at(ready_timeout, _Due.READY, model.current)
         if model.spec.max_runtime:
-            self._at(model.spec.max_runtime - age, _Due.RUNTIME, model.current)
+            self._at(model.spec.max_runtime, _Due.RUNTIME, model.current)
 
     # -- watching -------------------------------------------------------------------------------------------------
 
@@ -185,12 +223,17 @@ class Orchestrator:
                         assert_never(seen)
 
     def _observe(self, seen: Observation) -> None:
-        if self._inventory.model(seen.attempt.key) is None:
+        model = self._inventory.model(seen.attempt.key)
+        if model is None:
             self._strangers[seen.attempt] = seen
         elif seen.end is not None:
             self._inventory.apply(seen.attempt, seen.end)
+        elif not self.recovered.is_set() and (model.state.terminal or model.attempt > seen.attempt.number):
+            self._ghosts.add(seen.attempt)
 
     def _reconcile(self, listed: Listed) -> None:
+        if not self.recovered.is_set():
+            self._take_up(listed)
         self._adopt_strangers()
         for attempt, since in list(self._deployed.items()):
             if since < listed.began and attempt not in listed.present:
@@ -204,6 +247,36 @@ class Orchestrator:
         self.deployment.admit()  # the last part of a request may have brought no model, and so no Change
         self._note_listing()
         self.recovered.set()
+
+    def _take_up(self, listed: Listed) -> None:
+        """The first listing: what was known and is there is followed; what was never seen there is deployed now."""
+        for restored in self._restored:
+            model = self._inventory.model(restored.key)
+            if model is None or model.state.terminal:
+                continue
+            if model.attempt != restored.attempt:
+                self.deployment.resume(model.key.run_key, [model.key])  # it has failed meanwhile, and is tried again
+            elif model.current in listed.present:
+                if model.current not in self._deployed:
+                    self._write([AttemptDeployed(model.current)])
+                    self.deployment.resume(model.key.run_key, [model.key])
+                self._follow(model)
+            elif model.current not in self._deployed:
+                # What is left of the attempt before goes first, as it would have without the kill.
+                before = Attempt(model.key, model.attempt - 1)
+                if before.number:
+                    self.deployment.resume(model.key.run_key, [model.key])
+                    self._do(f"bury {before}", self._bury(before, again=True))
+                else:
+                    self.deployment.wait(model.key)
+        for ghost in self._ghosts:
+            self._do(f"bury {ghost}", self._lay(ghost))
+        self._restored.clear()
+        self._ghosts.clear()
+
+    async def _lay(self, ghost: Attempt) -> None:
+        await self._settled(ghost.key.run_key)  # its log may be wanted
+        await self._bury(ghost, again=False)
 
     def _adopt_strangers(self) -> None:
         runs: dict[RunKey, dict[ModelKey, Observation]] = {}
@@ -232,10 +305,9 @@ class Orchestrator:
         if not found:
             return
         self._inventory.adopt(run, found, marks)
-        now = datetime.now(UTC)
         for model, end in found:
             if end is None:
-                self._follow(model, now - model.since)
+                self._take_note(model)
 
     # -- timing and removing --------------------------------------------------------------------------------------
 
@@ -264,7 +336,6 @@ class Orchestrator:
                     self._give_up(model, Reason.RUNTIME_EXCEEDED, "it ran for longer than its maxRuntimeSeconds")
             case _Due.GRACE, RunKey() as run:
                 self._inventory.begin_removal(run)
-                self._do(f"stop {run}", self._stop_run(run))
             case _Due.RETENTION, RunKey() as run:
                 self._keep_or_remove(run)
             case _:
@@ -297,7 +368,9 @@ class Orchestrator:
     async def _remove_run(self, run: RunKey) -> None:
         await self.deployment.created(run)
         await self._settled(run)
+        reached("remove.before")
         await self._persist("remove", run, lambda: self._backplane.remove_run(run))
+        reached("remove.after")
         self._inventory.forget(run)
 
     async def _bury(self, attempt: Attempt, *, again: bool) -> None:
@@ -333,3 +406,7 @@ class Orchestrator:
     def _at(self, delay: timedelta, what: _Due, about: Attempt | RunKey) -> None:
         self._timetable.add(time.monotonic() + delay.total_seconds(), (what, about))
         self._timetable_changed.set()
+
+
+def _opened_at(run: Run) -> datetime:
+    return min(model.created_at for model in run.models.values())

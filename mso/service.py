@@ -4,10 +4,12 @@ If one loop dies, all stop and the error travels up: restart, not threads, is th
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,6 +17,7 @@ from mso import __version__
 from mso.aside import Aside
 from mso.backplane import Backplane
 from mso.backplane.images import LocalImages
+from mso.backplane.lease import FileLease, Lease
 from mso.backplane.local import LocalBackplane
 from mso.broker import Broker
 from mso.broker.mqtt import MqttBroker, MqttSettings, Presence
@@ -22,19 +25,30 @@ from mso.changes import Observer
 from mso.config import Config
 from mso.intake import Intake
 from mso.inventory import Inventory
+from mso.ledger import Ledger, Noted
+from mso.ledger.sql import SqlLedger
 from mso.model import SimulatorName
+from mso.observers.announce import Announcer
 from mso.observers.metrics import Metrics
 from mso.observers.narrate import narrate
 from mso.observers.post_mortem import PostMortem
 from mso.observers.report import Report
+from mso.observers.witness import Absentee, Witness
 from mso.orchestrator import Limits, Orchestrator
 from mso.outbox import Outbox
 from mso.protocol import lifecycle, topics
 from mso.pulse import Pulse
+from mso.record import Record
+from mso.recovery import restore
 from mso.supervision import surface
+
+if TYPE_CHECKING:
+    from mso.backplane.kubernetes_api import Access
 
 log = structlog.get_logger()
 
+RELEASE_NOTE = "release"
+"""Under which the ledger says which release used it last."""
 HAND_OVER_SECONDS = 5.0
 """How long a shutdown waits for what is still to be deployed and to be sent."""
 
@@ -45,16 +59,31 @@ class Service:
     def __init__(self, config: Config, inventory: Inventory | None = None) -> None:
         self._config = config
         self._simulators = tuple(SimulatorName(name) for name in config.simulators)
-        self._broker = build_broker(config)
+        self._lease = build_lease(config)
+        self._ledger = build_ledger(config)
         self._backplane = build_backplane(config)
+        self._broker = build_broker(config, self._lease.confirm)
         self._outbox = Outbox()
         self._pulse = Pulse()
         self._stopping = asyncio.Event()
+        self._standby = "it is not yet known whether another one is active"
         max_active = config.max_active_pods or None
         self._inventory = inventory or Inventory(max_models=max_active)
         self._metrics = Metrics(self._inventory, self._outbox)
         self._metrics.waiting = lambda: self._orchestrator.deployment.waiting
         self._metrics.broker_connected = lambda: self._broker.connection is not None
+        self._post_mortem = PostMortem(
+            self._backplane,
+            step=self._pulse.step,
+            release=lambda *found: self._report.release(*found),
+            examined=lambda *found: self._orchestrator.examined(*found),
+        )
+        self._record = Record(
+            self._inventory,
+            self._ledger,
+            then=(self._post_mortem.observe, lambda change: self._orchestrator.observe(change)),
+            step=self._pulse.step,
+        )
         self._orchestrator = Orchestrator(
             self._inventory,
             self._backplane,
@@ -66,24 +95,30 @@ class Service:
                 max_active=max_active,
             ),
             step=self._pulse.step,
+            write=self._record.write,
             deployed=self._metrics.deployed,
             listed=self._metrics.note_listing,
-            settled=lambda run: self._post_mortem.settled(run),
+            settled=self._post_mortem.settled,
+        )
+        self._witness = build_witness(config, self._lease.confirm, self._broker)
+        self._absentee = build_absentee(config, self._lease.confirm)
+        self._announcer = Announcer(
+            self._broker,
+            self._witness,
+            mark=self._orchestrator.mark,
+            written=self._record.written,
+            done=lambda *outcome, **more: self._report.done(*outcome, **more),
         )
         self._report = Report(
+            self._inventory,
             self._broker,
             self._outbox,
             self._metrics,
             step=self._pulse.step,
-            mark=self._orchestrator.mark,
-            reported=self._orchestrator.reported,
+            write=self._record.write,
+            announce=self._announcer.announce,
+            told=self._ledger.told,
             send_error_occurred=config.send_error_occurred,
-        )
-        self._post_mortem = PostMortem(
-            self._backplane,
-            step=self._pulse.step,
-            release=self._report.release,
-            examined=self._orchestrator.examined,
         )
         self._intake = Intake(
             self._inventory,
@@ -92,17 +127,12 @@ class Service:
             Aside(config.state_dir / "aside"),
             max_message_bytes=config.max_message_bytes,
             reject=self._report.reject,
-            mark=self._backplane.mark,
+            write=self._record.write,
+            flowing=self._record.flowing,
             refused=self._metrics.refused,
             step=self._pulse.step,
         )
-        observers: Iterable[Observer] = (
-            narrate,
-            self._metrics.observe,
-            self._report.observe,
-            self._post_mortem.observe,
-            self._orchestrator.observe,
-        )
+        observers: Iterable[Observer] = (narrate, self._metrics.observe, self._report.observe, self._record.observe)
         for observer in observers:
             self._inventory.subscribe(observer)
 
@@ -111,83 +141,187 @@ class Service:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serve until `stop`. Raises an ExceptionGroup when a loop died, BackplaneError when there is no beginning."""
+        """Serve until `stop`. Raises an ExceptionGroup when a loop died.
+
+        Raises BackplaneError, LedgerError and UnusableLedgerError when there is no beginning.
+        """
         log.info("service.starting", version=__version__, **self._config.shown())
         async with AsyncExitStack() as edges:
-            await edges.enter_async_context(self._backplane)
             if self._config.http_port:
                 await edges.enter_async_context(
                     surface(
                         self._config.http_port, livez=self._livez, readyz=self._readyz, metrics=self._metrics.exposition
                     )
                 )
+            await edges.enter_async_context(self._lease)
+            if await self._is_stopped_before(self._lease.acquire(self._wait_for)):
+                return
+            await edges.enter_async_context(self._ledger)
+            await self._ledger.claim()
+            await edges.enter_async_context(self._backplane)
+            await self._resume()
             await edges.enter_async_context(self._broker)
-            async with asyncio.TaskGroup() as group:
-                loops = [
-                    group.create_task(loop, name=name)
-                    for name, loop in {
-                        "watch-models": self._orchestrator.watch_models(),
-                        "take-orders": self._intake.take_orders(self._broker, self._orchestrator.recovered.wait),
-                        "deploy-models": self._orchestrator.deployment.deploy_models(),
-                        "sweep-expired": self._orchestrator.sweep_expired(),
-                        "do-chores": self._orchestrator.do_chores(),
-                        "post-mortem": self._post_mortem.run(),
-                        "mark-runs": self._report.mark_runs(),
-                        "send": self._report.send(),
-                    }.items()
-                ]
-                await self._stopping.wait()
-                await self._hand_over()
-                for loop in loops:
-                    loop.cancel()
+            await edges.enter_async_context(self._witness)
+            await self._serve()
         log.info("service.stopped")
+
+    def _wait_for(self, holder: str) -> None:
+        self._standby = f"standby: {holder} is active"
+        log.info("service.standby", active=holder)
+
+    async def _is_stopped_before(self, waiting: Coroutine[None, None, None]) -> bool:
+        """Wait for one or the other; whether it was `stop`."""
+        waiter, stopper = asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((waiter, stopper), return_when=asyncio.FIRST_COMPLETED)
+            if waiter.done():
+                self._standby = ""
+                waiter.result()
+            return not waiter.done()
+        finally:
+            for task in (waiter, stopper):
+                task.cancel()
+            await asyncio.wait((waiter, stopper))
+
+    async def _resume(self) -> None:
+        """Know again what an earlier process knew."""
+        recovered = await self._ledger.recover()
+        log.info(
+            "ledger.opened",
+            runs=len(recovered.runs),
+            waiting_to_be_sent=len(recovered.rows),
+            last_used_by=recovered.notes.get(RELEASE_NOTE, ""),
+        )
+        if recovered.notes.get(RELEASE_NOTE) != __version__:
+            self._record.write([Noted(RELEASE_NOTE, __version__)])
+        deployed = restore(self._inventory, recovered)
+        self._orchestrator.resume(deployed)
+        self._announcer.resume(recovered.rows)
+        for model in self._report.resume(recovered.rows, recovered.last_row):
+            self._post_mortem.again(model)
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(loop, name=name)
+                for name, loop in {
+                    "keep-lease": self._lease.keep(),
+                    "record": self._record.keep(),
+                    "prune-history": self._record.prune_history(timedelta(days=self._config.history_days)),
+                    "watch-models": self._orchestrator.watch_models(),
+                    "take-orders": self._intake.take_orders(self._broker, self._orchestrator.recovered.wait),
+                    "deploy-models": self._orchestrator.deployment.deploy_models(),
+                    "sweep-expired": self._orchestrator.sweep_expired(),
+                    "do-chores": self._orchestrator.do_chores(),
+                    "post-mortem": self._post_mortem.run(),
+                    "witness": self._witness.watch(),
+                    "absentee": self._absentee.keep_away(),
+                    "announce": self._announcer.run(),
+                    "send": self._report.send(),
+                    "settle": self._report.settle(),
+                    "notice-connections": self._report.notice_connections(),
+                }.items()
+            ]
+            await self._stopping.wait()
+            await self._hand_over()
+            for loop in loops:
+                loop.cancel()
 
     async def _hand_over(self) -> None:
         log.info("service.stopping", waiting_to_be_sent=len(self._outbox))
         await self._broker.stop_intake()
         try:
             async with asyncio.timeout(HAND_OVER_SECONDS):
+                await self._record.flushed()
                 await self._orchestrator.deployment.all_deployed()
+                await self._record.flushed()
                 await self._report.emptied()
+                await self._record.flushed()
         except TimeoutError:
-            log.error(
+            log.warning(
                 "service.left_undone",
                 waiting_to_be_sent=len(self._outbox),
                 waiting_to_be_deployed=self._orchestrator.deployment.undeployed,
+                hint="it is in the ledger, and the next start goes on with it",
             )
 
     async def _livez(self) -> tuple[str, ...]:
         return tuple(f"loop {loop} does not turn" for loop in self._pulse.stalled())
 
     async def _readyz(self) -> tuple[str, ...]:
+        if self._standby:
+            return (self._standby,)
         wrong = list(await self._backplane.health())
         if self._broker.connection is None:
             wrong.append("the broker is not connected")
         if not self._orchestrator.recovered.is_set():
             wrong.append("what runs has not been listed yet")
-        if self._intake.trouble:
-            wrong.append(self._intake.trouble)
+        wrong += [trouble for trouble in (self._record.trouble, self._witness.trouble()) if trouble]
         return tuple(wrong)
 
 
-def build_broker(config: Config) -> Broker:
+def build_lease(config: Config) -> Lease:
+    """The right to be the one that acts."""
+    if config.backplane == "local":
+        return FileLease(config.state_dir / "lease")
+    # Imported here, as the backplane is.
+    from mso.backplane.kubernetes_lease import KubernetesLease
+
+    return KubernetesLease(kubernetes_access(config), config.kubernetes_namespace)
+
+
+def build_ledger(config: Config, *, read_only: bool = False) -> Ledger:
+    """What outlives this process: a file in the state directory, or a database that several share."""
+    return SqlLedger(config.database_url or config.state_dir / "ledger.sqlite", read_only=read_only)
+
+
+def build_broker(config: Config, may_connect: Callable[[], Awaitable[None]]) -> Broker:
     """The MQTT edge with exactly the filters of the simulators that are served, and a last will for each of them."""
     simulators = tuple(SimulatorName(name) for name in config.simulators)
     online = lifecycle.mso_status(online=True, software_version=__version__)
     offline = lifecycle.mso_status(online=False, software_version=__version__)
-    return MqttBroker(
-        MqttSettings(
-            host=config.mqtt_host,
-            port=config.mqtt_port,
-            client_id=config.mqtt_client_id,
-            username=config.mqtt_username,
-            password=config.mqtt_password,
-            tls_ca_file=config.mqtt_tls_ca_file,
-            tls_cert_file=config.mqtt_tls_cert_file,
-            tls_key_file=config.mqtt_tls_key_file,
-            filters=topics.filters(simulators),
-            wills=tuple(Presence(topics.status(so), online, offline) for so in simulators),
-        )
+    settings = replace(
+        mqtt_settings(config),
+        filters=topics.filters(simulators),
+        wills=tuple(Presence(topics.status(so), online, offline) for so in simulators),
+    )
+    return MqttBroker(settings, may_connect)
+
+
+def build_witness(config: Config, may_connect: Callable[[], Awaitable[None]], main: Broker) -> Witness:
+    """A second session, which hears the ModelsReady that the first one publishes."""
+    settings = replace(witness_settings(config), client_id=f"{config.mqtt_client_id}-witness")
+    return Witness(MqttBroker(settings, may_connect), main, topics.nonce(config.mqtt_client_id))
+
+
+def build_absentee(config: Config, may_connect: Callable[[], Awaitable[None]]) -> Absentee:
+    """A third one, which makes the broker save what it has for the second."""
+    settings = replace(witness_settings(config), client_id=f"{config.mqtt_client_id}-absentee")
+    return Absentee(lambda: MqttBroker(settings, may_connect), topics.nonce(config.mqtt_client_id))
+
+
+def witness_settings(config: Config) -> MqttSettings:
+    """The filters of the witness."""
+    simulators = tuple(SimulatorName(name) for name in config.simulators)
+    return replace(mqtt_settings(config), filters=topics.witness_filters(simulators, config.mqtt_client_id))
+
+
+def build_visitor(config: Config) -> Broker:
+    """A connection of its own, for one message, beside a running service."""
+    return MqttBroker(replace(mqtt_settings(config), client_id=f"{config.mqtt_client_id}-visitor", persistent=False))
+
+
+def mqtt_settings(config: Config) -> MqttSettings:
+    """How to reach the broker, and as whom."""
+    return MqttSettings(
+        host=config.mqtt_host,
+        port=config.mqtt_port,
+        client_id=config.mqtt_client_id,
+        username=config.mqtt_username,
+        password=config.mqtt_password,
+        tls_ca_file=config.mqtt_tls_ca_file,
+        tls_cert_file=config.mqtt_tls_cert_file,
+        tls_key_file=config.mqtt_tls_key_file,
     )
 
 
@@ -206,22 +340,12 @@ def build_kubernetes(config: Config) -> Backplane:
     """Models as pods. Raises PodTemplateError when the operator's template cannot be used."""
     # Imported here: the client takes 25 MB, which a laptop with local models need not spend.
     from mso.backplane.kubernetes import KubernetesBackplane, KubernetesSettings
-    from mso.backplane.kubernetes_api import Access
     from mso.backplane.pod_template import PodTemplate
     from mso.backplane.pods import PodSettings
     from mso.backplane.roster import Limits as PodLimits
 
     return KubernetesBackplane(
-        Access(
-            token=config.kubernetes_api_token,
-            host=config.kubernetes_host,
-            port=config.kubernetes_port,
-            ca_file=config.kubernetes_ca_file,
-            ca_data=config.kubernetes_ca_data,
-            verify_tls=config.kubernetes_verify_tls,
-            kubeconfig=config.kubeconfig,
-            context=config.kubernetes_context,
-        ),
+        kubernetes_access(config),
         KubernetesSettings(
             namespace=config.kubernetes_namespace,
             pods=PodSettings(
@@ -239,4 +363,20 @@ def build_kubernetes(config: Config) -> Backplane:
             resync_seconds=config.resync_seconds,
             concurrency=config.deploy_concurrency,
         ),
+    )
+
+
+def kubernetes_access(config: Config) -> "Access":
+    """How to reach the API."""
+    from mso.backplane.kubernetes_api import Access
+
+    return Access(
+        token=config.kubernetes_api_token,
+        host=config.kubernetes_host,
+        port=config.kubernetes_port,
+        ca_file=config.kubernetes_ca_file,
+        ca_data=config.kubernetes_ca_data,
+        verify_tls=config.kubernetes_verify_tls,
+        kubeconfig=config.kubeconfig,
+        context=config.kubernetes_context,
     )

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mso.inventory import Inventory, Run
+from mso.inventory import Inventory
+from mso.ledger import KnownModel, KnownRun, Recovered, RequestKept, RunRecord
 from mso.model import (
     Attempt,
     EnvironmentVariable,
@@ -20,6 +21,8 @@ from mso.model import (
     SimulationId,
     SimulatorName,
 )
+from mso.outbox import Kind, Row
+from mso.runs import Run
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SO = SimulatorName("essim")
@@ -51,10 +54,10 @@ def request(simulation: str = SIM, simulator: str = SO, **fields: Any) -> Reques
     return Request(SimulatorName(simulator), SimulationId(simulation), **fields)
 
 
-def order(*models: str | ModelSpec, redelivered: bool = False, **fields: Any) -> Order:
+def order(*models: str | ModelSpec, redelivered: bool = False, delivery: int = 0, **fields: Any) -> Order:
     """Of models by id or specification; `fields` are those of the request."""
     specs = tuple(spec(model) if isinstance(model, str) else model for model in models or ("m-0",))
-    return Order(request(**fields), specs, redelivered)
+    return Order(request(**fields), specs, redelivered, delivery)
 
 
 def key(model: str = "m-0", run: int = 1, simulation: str = SIM) -> ModelKey:
@@ -74,6 +77,38 @@ def model(name: str = "m-0", run: int = 1, simulation: str = SIM, **fields: Any)
         "since": NOW,
     }
     return Model(key(name, run, simulation), **(values | fields))
+
+
+def run_of(*models: Model, number: int = 1, simulation: str = SIM, **fields: Any) -> Run:
+    """A run of these models, as if an earlier process had written it down."""
+    asked = fields.pop("request", models[-1].request if models else request(simulation))
+    run = Run(RunKey(SimulationId(simulation), number), asked, **fields)
+    run.note(asked)
+    for one in models:
+        run.digests.add(one.request.digest)
+        run.put(one)
+    return run
+
+
+def kept(*models: Model, deployed: bool = True, **record: Any) -> KnownRun:
+    """A run of these as it was written down last."""
+    asked, run = models[0].request, models[0].key.run_key
+    return KnownRun(
+        RunRecord(run, asked, **record),
+        (RequestKept(run, asked.digest),),
+        tuple(KnownModel(one, deployed) for one in models),
+    )
+
+
+def left(*runs: KnownRun) -> Recovered:
+    """All that an earlier process left."""
+    return Recovered(runs, bygone=(), taken=(), rows=(), last_row=0, notes={})
+
+
+def a_row(number: int = 1, kind: Kind = Kind.TERMINATION, simulation: str = SIM, **fields: Any) -> Row:
+    """A message of run 1 that waits to be told."""
+    values: dict[str, Any] = {"topic": f"/{kind.name}", "payload": b"", "run": RunKey(SimulationId(simulation), 1)}
+    return Row(number, kind, SimulationId(simulation), **(values | fields))
 
 
 def crash(exit_code: int = 1, reason: Reason = Reason.ERROR, **fields: Any) -> Failed:

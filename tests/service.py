@@ -50,6 +50,7 @@ class MsoProcess:
         self.directory = directory
         self.http_port = free_port()
         self._log = directory / "mso.log"
+        self._client_id = variables.get("MQTT_CLIENT_ID", "-".join(["mso", *sorted(simulators.split(","))]))
         self._environment = {
             "PATH": os.environ["PATH"],
             "SIMULATOR_NAME": simulators,
@@ -86,7 +87,7 @@ class MsoProcess:
 
     def start(self, *, wait: bool = True) -> None:
         """Returns when it is connected and knows what runs."""
-        seen = len(self.events("broker.connected"))
+        seen = len(self.connections())
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mso", "run", "--env-file", "/dev/null"],
@@ -97,7 +98,18 @@ class MsoProcess:
                 stderr=log,
             )
         if wait:
-            self.wait_for_event("broker.connected", seen + 1)
+            self.wait_for_connection(seen + 1)
+
+    def connections(self) -> list[dict[str, Any]]:
+        """Those of its session; the witness has some of its own."""
+        return self.events("broker.connected", client_id=self._client_id)
+
+    def wait_for_connection(self, times: int) -> None:
+        self.wait_for_event("broker.connected", times, client_id=self._client_id)
+
+    def set(self, variable: str, value: str = "") -> None:
+        """From the next start on; empty is unset."""
+        self._environment[variable] = value
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another `mso` with the same configuration: its exit status and all that it said."""
@@ -120,6 +132,14 @@ class MsoProcess:
     def stop(self) -> int:
         """SIGTERM; its exit status."""
         return self._send(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def _send(self, number: signal.Signals) -> int:
         assert self.process

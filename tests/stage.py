@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from mso.backplane import BackplaneError, Listed, Observation
-from mso.changes import Change, ModelChanged
+from mso.changes import Change, ModelChanged, SimulationAdopted
 from mso.inventory import Inventory
+from mso.ledger import Entry, Recovered
 from mso.model import (
     Attempt,
     Failed,
@@ -23,8 +24,10 @@ from mso.model import (
     SimulationId,
 )
 from mso.orchestrator import Limits, Orchestrator
-from tests.builders import Clock, attempt, key, known, order
+from mso.recovery import restore
+from tests.builders import RUN, Clock, attempt, key, known, order, request
 from tests.fakes.backplane import FakeBackplane, World
+from tests.fakes.record import FakeRecord
 from tests.happening import Happening, calm, running
 
 MINUTE = timedelta(minutes=1)
@@ -50,6 +53,15 @@ def standing_still(monkeypatch: pytest.MonkeyPatch) -> Time:
     for module in ("mso.orchestrator", "tests.fakes.backplane"):
         monkeypatch.setattr(f"{module}.datetime", SimpleNamespace(now=lambda _: time.calendar()))
     return time
+
+
+async def started_earlier(*models: Model, marks: tuple[Mark, ...] = ()) -> World:
+    """A world in which an earlier process started these."""
+    world = World()
+    for one in models:
+        await FakeBackplane(world).deploy(one)
+    world.marks[RUN] = set(marks)
+    return world
 
 
 class Machine(FakeBackplane):
@@ -149,7 +161,10 @@ class Machine(FakeBackplane):
 
 
 class Stage:
-    """An orchestrator with all that it needs; the test stands in for the observers that it works with."""
+    """An orchestrator with all that it needs; the test stands in for the observers that it works with.
+
+    Whatever happens is durable at once, unless its record holds it back.
+    """
 
     def __init__(self, time: Time, world: World | None = None, **limits: Any) -> None:
         self._time = time
@@ -158,6 +173,8 @@ class Stage:
         self.machine = Machine(world or World(), time, self._happening)
         self.inventory = Inventory(time.calendar)
         self.changes: list[Change] = []
+        self.record = FakeRecord()
+        """What is done about a Change is done when the record lets it go."""
         self.outcomes: list[str] = []
         self.listings = 0
         self.settled = asyncio.Event()
@@ -168,12 +185,13 @@ class Stage:
             self.machine,
             Limits(**limits),
             step=lambda _: nullcontext(),
+            write=self.record.write,
             deployed=self._count,
             listed=self._note_listing,
             settled=self._settled,
         )
         self.inventory.subscribe(self.changes.append)
-        self.inventory.subscribe(self.orchestrator.observe)
+        self.inventory.subscribe(lambda change: self.record.write((), lambda: self.orchestrator.observe(change)))
         self.inventory.subscribe(self._happening.tell)
 
     def playing(self) -> AbstractAsyncContextManager[None]:
@@ -199,8 +217,23 @@ class Stage:
     async def wait(self, span: timedelta) -> None:
         """Let time pass. An entry that is due at once makes the sweep look at the clock again, which else sleeps on."""
         self._time.move(span.total_seconds())
-        self.orchestrator.reported(RunKey(SimulationId("nobody's"), 1))
+        reported = frozenset({Mark.REPORTED})
+        self.orchestrator.observe(SimulationAdopted(RunKey(SimulationId("nobody's"), 1), request(), 0, 0, reported))
         await calm()
+
+    async def reported(self, run: RunKey = RUN) -> None:
+        """The broker has acknowledged the last word about an ended run."""
+        self.inventory.reported(run)
+        await calm()
+
+    def resume(self, recovered: Recovered) -> None:
+        """This is another process, which begins with what an earlier one wrote down."""
+        self.orchestrator.resume(restore(self.inventory, recovered))
+
+    @property
+    def written(self) -> list[Entry]:
+        """What the orchestrator itself wrote down."""
+        return self.record.entries
 
     def model(self, name: str = "m-0") -> Model:
         return known(self.inventory, key(name))

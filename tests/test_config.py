@@ -68,6 +68,8 @@ def test_the_defaults_are_those_of_the_documentation(least: dict[str, str], imag
         node_lost_seconds=60.0,
         send_error_occurred=False,
         state_dir=Path(".mso"),
+        database_url="",
+        history_days=30.0,
         http_port=8080,
         max_message_bytes=16 * 1024 * 1024,
         ready_timeout_seconds=0.0,
@@ -117,6 +119,10 @@ def test_the_defaults_are_those_of_the_documentation(least: dict[str, str], imag
         ("MSO_MAX_ACTIVE_PODS", "100", "max_active_pods", 100),
         ("MSO_STATE_DIR", "/var/lib/mso", "state_dir", Path("/var/lib/mso")),
         ("MSO_STATE_DIR", "~/mso", "state_dir", Path("~/mso").expanduser()),
+        ("MSO_DATABASE_URL", "postgresql://mso:pw@db:5432/mso", "database_url", "postgresql://mso:pw@db:5432/mso"),
+        ("MSO_DATABASE_URL", "postgresql+psycopg://db/mso", "database_url", "postgresql+psycopg://db/mso"),
+        ("MSO_HISTORY_DAYS", "0.5", "history_days", 0.5),
+        ("MSO_HISTORY_DAYS", "0", "history_days", 0.0),
         ("MSO_HTTP_PORT", "0", "http_port", 0),
         ("MSO_MAX_MESSAGE_BYTES", "1024", "max_message_bytes", 1024),
         ("MSO_READY_TIMEOUT_SECONDS", "1.5", "ready_timeout_seconds", 1.5),
@@ -206,6 +212,13 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(least: dict[str, str], tmp_pat
         ("MQTT_PORT", "65536"),
         ("MQTT_PORT", "many"),
         ("MQTT_PORT", "18.83"),
+        ("MSO_DATABASE_URL", "mysql://db/mso"),
+        ("MSO_DATABASE_URL", "db:5432"),
+        ("MSO_DATABASE_URL", "/var/lib/mso/ledger.sqlite"),
+        ("MSO_HISTORY_DAYS", "-1"),
+        ("MSO_HISTORY_DAYS", "3661"),
+        ("MSO_HISTORY_DAYS", "nan"),
+        ("MSO_HISTORY_DAYS", "a month"),
         ("MSO_HTTP_PORT", "-1"),
         ("MSO_MAX_MESSAGE_BYTES", "1023"),
         ("MSO_MAX_MESSAGE_BYTES", "268435456"),
@@ -327,12 +340,13 @@ def test_one_error_lists_everything_and_no_secret() -> None:
         "MQTT_PASSWORD": CANARY,
         "MQTT_TLS_CERT_FILE": "/no/such/file",
         "MSO_BACKPLANE": "local",
+        "MSO_DATABASE_URL": f"mysql://mso:{CANARY}@db/mso",
         "MSO_HTTP_PORT": "99999",
         "MSO_STOP_GRACE_SECONDS": str(math.nan),
         "LOG_LEVEL": "loud",
     }
     found = errors(wrong)
-    assert len(found) == 9  # two of SIMULATOR_NAME, and MSO_LOCAL_IMAGES
+    assert len(found) == 10  # two of SIMULATOR_NAME, and MSO_LOCAL_IMAGES
     assert CANARY not in "\n".join(found)
     with pytest.raises(ConfigError) as error:
         load(wrong)
@@ -344,11 +358,13 @@ def test_secrets_are_never_shown(least: dict[str, str]) -> None:
     secrets = {
         "MQTT_PASSWORD": CANARY,
         "KUBERNETES_API_TOKEN": CANARY,
+        "MSO_DATABASE_URL": f"postgresql://mso:{CANARY}@db:5432/mso",
         "KUBERNETES_CA_DATA": b64encode(f"-----BEGIN CERTIFICATE-----\n{CANARY}\n".encode()).decode(),
     }
     config = load(least | secrets | {"MQTT_USERNAME": "mso", "KUBERNETES_HOST": "10.0.0.1"})
     assert config.mqtt_password == config.kubernetes_api_token == CANARY
     assert CANARY in config.kubernetes_ca_data
+    assert CANARY in config.database_url
     assert CANARY not in repr(config)
     shown = config.shown()
     assert CANARY not in repr(shown)

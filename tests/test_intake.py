@@ -1,13 +1,10 @@
 """The intake: whatever arrives is taken, refused with its reason, or put aside; and then the next one is served."""
 
-import asyncio
 import io
 import logging
 import math
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,72 +14,12 @@ from structlog.typing import EventDict
 
 from mso import logs
 from mso.aside import KEPT, Aside
-from mso.broker import Message
-from mso.intake import Intake
-from mso.inventory import Inventory, ObserverFailed, Rejected
-from mso.model import Capabilities, Mark, RunKey, SimulationId, SimulatorName, State, Succeeded
-from mso.protocol import lifecycle
+from mso.changes import SimulationStopping
+from mso.inventory import ObserverFailed
+from mso.model import State, Succeeded
 from mso.protocol.messages import lifecycle_pb2
 from tests.builders import RUN, SIM, attempt, key, known, live_runs
-
-MAX_BYTES = 4096
-CANARY = "canary-7f3a"
-DEPLOY = f"/lifecycle/essim/mso/{SIM}/DeployModels"
-DONE = f"/lifecycle/essim/mso/{SIM}/SimulationDone"
-READY = f"/lifecycle/model/mso/{SIM}/a/ReadyForProcessing"
-
-
-def payload(*models: str, **fields: object) -> bytes:
-    """A DeployModels of these models, each with a secret in its environment."""
-    message = lifecycle_pb2.DeployModels(**fields)  # type: ignore[arg-type]
-    for model in models:
-        configuration = message.modelConfigurations.add(modelID=model, imageUrl="image:1")
-        configuration.environmentVariables.add(name="MQTT_PASSWORD", value=CANARY)
-    return message.SerializeToString()
-
-
-@dataclass
-class Desk:
-    """An intake, and what comes of the messages on it."""
-
-    folder: Path
-    inventory: Inventory = field(default_factory=Inventory)
-    acknowledged: list[str] = field(default_factory=list)
-    answers: list[tuple[SimulatorName, SimulationId, bytes]] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    marks: list[tuple[RunKey, Mark]] = field(default_factory=list)
-    may_mark: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.may_mark.set()
-        self.intake = Intake(
-            self.inventory,
-            (SimulatorName("essim"), SimulatorName("dots-so")),
-            Capabilities(),
-            Aside(self.folder),
-            max_message_bytes=MAX_BYTES,
-            reject=self._reject,
-            mark=self._mark,
-            refused=self.refused.append,
-            step=lambda _: nullcontext(),
-        )
-
-    def _reject(self, simulator: SimulatorName, simulation: SimulationId, rejected: Rejected) -> None:
-        self.answers.append((simulator, simulation, lifecycle.deploy_models_rejected(rejected)))
-
-    async def _mark(self, run: RunKey, mark: Mark) -> None:
-        await self.may_mark.wait()
-        self.marks.append((run, mark))
-
-    async def take(
-        self, topic: str, content: bytes = b"", *, redelivered: bool = False, retained: bool = False
-    ) -> None:
-        acknowledge = self.acknowledged
-        await self.intake.handle(Message(topic, content, redelivered, retained, lambda: acknowledge.append(topic)))
-
-    @property
-    def models(self) -> int:
-        return sum(len(run.models) for run in self.inventory.runs())
+from tests.intake_desk import CANARY, DEPLOY, DONE, MAX_BYTES, READY, Desk, payload
 
 
 @pytest.fixture
@@ -112,31 +49,6 @@ async def test_a_simulation_is_asked_for_announced_and_stopped(desk: Desk) -> No
     assert (desk.refused, desk.answers, warnings(logged)) == ([], [], [])
 
 
-async def test_the_run_is_marked_as_stopping_before_the_acknowledgement(desk: Desk) -> None:
-    """A kill after the acknowledgement of SimulationDone does not forget it."""
-    await desk.take(DEPLOY, payload("a"))
-    desk.may_mark.clear()
-    taking = asyncio.create_task(desk.take(DONE))
-    await asyncio.sleep(0)
-    assert desk.acknowledged == [DEPLOY]
-    desk.may_mark.set()
-    await taking
-    assert desk.marks == [(RUN, Mark.STOPPING)]
-    assert desk.acknowledged == [DEPLOY, DONE]
-
-
-async def test_what_was_not_finished_is_not_acknowledged(desk: Desk) -> None:
-    """A message whose handling the shutdown cut short is delivered again."""
-    await desk.take(DEPLOY, payload("a"))
-    desk.may_mark.clear()
-    taking = asyncio.create_task(desk.take(DONE))
-    await asyncio.sleep(0)
-    taking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await taking
-    assert desk.acknowledged == [DEPLOY]
-
-
 async def test_a_redelivery_changes_nothing_and_is_no_fault(desk: Desk) -> None:
     """The broker may say a thing twice: that is its right."""
     await desk.take(DEPLOY, payload("a"))
@@ -147,6 +59,16 @@ async def test_a_redelivery_changes_nothing_and_is_no_fault(desk: Desk) -> None:
     assert (desk.refused, warnings(logged)) == ([], [])
 
 
+async def test_a_rerun_that_an_earlier_process_did_not_take_is_no_redelivery(desk: Desk) -> None:
+    """Its bytes are those of the run before, but it is another packet."""
+    await desk.take(DEPLOY, payload("a"), packet=7)
+    desk.inventory.apply(attempt("a"), Succeeded())
+    await desk.take(DEPLOY, payload("a"), redelivered=True, packet=7)
+    assert live_runs(desk.inventory) == []
+    await desk.take(DEPLOY, payload("a"), redelivered=True, packet=8)
+    assert [run.key.run for run in live_runs(desk.inventory)] == [2]
+
+
 async def test_a_second_simulation_done_is_harmless(desk: Desk) -> None:
     """While the run is being stopped, and after it ended, it is no news."""
     await desk.take(DEPLOY, payload("a"))
@@ -154,7 +76,7 @@ async def test_a_second_simulation_done_is_harmless(desk: Desk) -> None:
     await desk.take(DONE)
     desk.inventory.apply(attempt("a"), Succeeded())
     await desk.take(DONE)
-    assert desk.marks == [(RUN, Mark.STOPPING)]
+    assert [type(change) for change in desk.changes].count(SimulationStopping) == 1
     assert desk.refused == []
 
 
@@ -261,7 +183,7 @@ async def test_a_bad_message_costs_one_warning_and_nothing_else(
     assert warnings(logged) == ["message.refused"]
     assert desk.refused == [kind]
     assert desk.acknowledged == [DEPLOY, topic]
-    assert (desk.answers, desk.marks, desk.models) == ([], [], 1)
+    assert (desk.answers, desk.models) == ([], 1)
     assert known(desk.inventory, key("a")).state is State.CREATED
     await desk.take(READY)
     assert known(desk.inventory, key("a")).state is State.RUNNING

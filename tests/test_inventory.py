@@ -18,7 +18,6 @@ from mso.changes import (
 )
 from mso.inventory import (
     ENDED_BY_SIGTERM,
-    REMEMBERED_REQUESTS,
     REMEMBERED_SIMULATIONS,
     Inventory,
     ObserverFailed,
@@ -42,6 +41,7 @@ from mso.model import (
     State,
     Succeeded,
 )
+from mso.runs import REMEMBERED_REQUESTS
 from tests.builders import (
     NOW,
     RUN,
@@ -263,7 +263,7 @@ def test_a_new_id_joins_the_run(inventory: Inventory, told: Told) -> None:
     """While a run lives, a new model becomes part of it, and ModelsReady waits for it too."""
     inventory.add(order("a"))
     assert inventory.add(order("a", "b", digest="digest-2")) == RUN
-    assert told.kinds == ["SimulationAdded", "ModelAdded", "ModelAdded"]
+    assert told.kinds == ["SimulationAdded", "ModelAdded", "SimulationExtended", "ModelAdded"]
     inventory.apply(attempt("a"), Ready())
     assert not told.of(SimulationReady)
     inventory.apply(attempt("b"), Ready())
@@ -556,15 +556,14 @@ def test_what_had_to_be_removed_is_stopped(inventory: Inventory, end: End, exit_
 
 
 def test_an_end_within_the_grace_that_is_heard_of_later_keeps_its_word(inventory: Inventory, clock: Clock) -> None:
-    """It counts when the model ended, not when that was heard."""
+    """It counts how the model ended, not when that was heard: what has a time of its own ended by itself."""
     inventory.add(order("a", "b"))
     inventory.stop(RUN, "why")
     within = clock.move(29)
     clock.move(1)
     inventory.begin_removal(RUN)
-    after = clock.move(1)
     assert inventory.apply(attempt("a"), Succeeded(finished_at=within)).state is State.SUCCEEDED
-    assert inventory.apply(attempt("b"), Succeeded(finished_at=after)).reason is Reason.STOPPED
+    assert inventory.apply(attempt("b"), Succeeded()).reason is Reason.STOPPED
 
 
 def test_a_run_that_is_not_stopping_is_not_removed(inventory: Inventory) -> None:
@@ -654,7 +653,7 @@ def adopt(inventory: Inventory, found: Iterable[tuple[Model, End | None]], *mark
 def test_a_run_is_adopted_as_it_is_found(inventory: Inventory, told: Told) -> None:
     """What lives goes on, what ended meanwhile is told, in this order."""
     adopt(inventory, [(model("a"), None), (model("b"), Succeeded()), (model("c"), crash(3))])
-    assert told[0] == SimulationAdopted(RUN, request(), 3, 1, frozenset())
+    assert told[0] == SimulationAdopted(RUN, request(), 3, 1, frozenset(), (key("a"),))
     assert told.ends == [("b", State.SUCCEEDED), ("c", State.FAILED)]
     assert known(inventory, key("a")).state is State.CREATED
     inventory.apply(attempt("a"), Succeeded())

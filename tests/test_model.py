@@ -1,8 +1,5 @@
 """The nouns and the machine."""
 
-from dataclasses import fields
-from datetime import timedelta
-
 import pytest
 
 from mso.model import (
@@ -15,7 +12,6 @@ from mso.model import (
     ModelKey,
     ModelSpec,
     Ready,
-    Resources,
     Retry,
     RunKey,
     SimulationId,
@@ -62,58 +58,6 @@ def test_the_machine_has_no_other_cells() -> None:
 def test_terminal_states_are_those_that_nothing_leads_out_of(state: State) -> None:
     """A state is terminal exactly where the table absorbs everything."""
     assert state.terminal == (not TRANSITIONS[state])
-
-
-PLAIN = ModelSpec(ModelId("m-0"), "image:1")
-FULL = ModelSpec(
-    model=ModelId("m-0"),
-    image="registry:5000/team/image:1",
-    environment=(EnvironmentVariable("A", "é"), EnvironmentVariable("B", "", "secret", "key")),
-    resources=Resources("500m", "1Gi", "2", "2Gi", 1),
-    ready_timeout=timedelta(seconds=1.5),
-    max_runtime=timedelta(days=1),
-    retries=2,
-    command=("run",),
-    args=("--fast", ""),
-    type="pv",
-    version="3",
-)
-
-
-def test_the_digest_is_frozen() -> None:
-    """The fingerprint of a specification is the same on every machine and in every release."""
-    assert PLAIN.digest == "fc2b161458fdf2876dacd8872614377d"
-    assert FULL.digest == "1cc1904f5752f90812d98862c7a8187f"
-
-
-OTHER_VALUES: dict[str, object] = {
-    "model": "m-1",
-    "image": "image:2",
-    "environment": (EnvironmentVariable("A", "1"),),
-    "resources": Resources(),
-    "ready_timeout": timedelta(seconds=1),
-    "max_runtime": timedelta(seconds=1),
-    "retries": 1,
-    "command": ("x",),
-    "args": ("x",),
-    "type": "x",
-    "version": "x",
-}
-
-
-@pytest.mark.parametrize("name", [field.name for field in fields(ModelSpec)])
-def test_every_field_of_a_specification_is_in_its_digest(name: str) -> None:
-    """Two specifications that differ anywhere are two models, and have two fingerprints."""
-    values = {field.name: getattr(PLAIN, field.name) for field in fields(ModelSpec)}
-    other = ModelSpec(**(values | {name: OTHER_VALUES[name]}))
-    assert other != PLAIN
-    assert other.digest != PLAIN.digest
-
-
-def test_command_and_arguments_do_not_run_together() -> None:
-    """What is split differently is something else."""
-    one, two = (ModelSpec(ModelId("m"), "i", args=args) for args in (("a", "b"), ("a b",)))
-    assert one.digest != two.digest
 
 
 def test_the_value_of_a_variable_is_never_shown() -> None:

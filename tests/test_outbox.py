@@ -2,19 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mso.model import SimulationId
+from mso.model import RunKey, SimulationId
 from mso.outbox import Kind, Outbox, Row
+from tests.builders import a_row
 
 ONE, TWO = SimulationId("one"), SimulationId("two")
+NUMBERS = count(1)
+"""They rise, and are never given twice."""
 
 
 def put(outbox: Outbox, kind: Kind, simulation: SimulationId = ONE, *, held: bool = False) -> int:
-    return outbox.put(kind, simulation, f"/{kind.name}", b"", held=held)
+    """A row with the next number."""
+    number = next(NUMBERS)
+    outbox.put(a_row(number, kind, simulation, held=held))
+    return number
 
 
 def sendable(outbox: Outbox) -> Iterator[Row]:
@@ -104,12 +111,12 @@ def test_a_barrier_waits_for_a_held_row() -> None:
 
 
 def test_a_held_barrier_holds_up_what_is_behind_it() -> None:
-    """Nothing overtakes a ModelsReady that waits for its mark."""
+    """Nothing overtakes a ModelsReady that may not go yet."""
     outbox = Outbox()
     ready = put(outbox, Kind.MODELS_READY, held=True)
     put(outbox, Kind.TERMINATION)
     assert numbers(outbox) == []
-    outbox.release(ready)
+    outbox.release(ready, b"")
     assert numbers(outbox) == [ready]
 
 
@@ -118,7 +125,7 @@ def test_what_is_released_behind_a_barrier_still_waits_for_it() -> None:
     outbox = Outbox()
     put(outbox, Kind.MODELS_READY)
     held = put(outbox, Kind.TERMINATION, held=True)
-    outbox.release(held)
+    outbox.release(held, b"")
     (ready,) = sendable(outbox)
     outbox.done(ready)
     assert numbers(outbox) == [held]
@@ -135,6 +142,16 @@ def test_a_second_release_changes_nothing() -> None:
     outbox.done(row)
     outbox.release(held, b"third")
     assert numbers(outbox) == []
+
+
+def test_what_a_row_says_may_be_settled_when_it_is_released() -> None:
+    """A row that was held goes with what it was released with; one that was not is not changed any more."""
+    outbox = Outbox()
+    put(outbox, Kind.TERMINATION)
+    held = put(outbox, Kind.TERMINATION, held=True)
+    outbox.release(held, b"lines")
+    outbox.release(held - 1, b"lines")
+    assert [one.payload for one in sendable(outbox)] == [b"", b"lines"]
 
 
 def test_a_lost_row_goes_again_in_its_old_place() -> None:
@@ -157,6 +174,31 @@ def test_what_was_acknowledged_is_not_lost() -> None:
     outbox.lost(row)
     outbox.done(row)
     assert numbers(outbox) == []
+
+
+def test_a_row_that_waits_can_be_taken_back() -> None:
+    """Of that kind and run, whether it waits for others or for its turn; those behind it move up."""
+    outbox = Outbox()
+    before = put(outbox, Kind.TERMINATION)
+    waits = put(outbox, Kind.ALL_TERMINATED)
+    behind = put(outbox, Kind.TERMINATION)
+    may_go = put(outbox, Kind.ALL_TERMINATED, TWO)
+    taken_back = [outbox.withdraw(Kind.ALL_TERMINATED, RunKey(simulation, 1)) for simulation in (ONE, TWO)]
+    assert [row and row.number for row in taken_back] == [waits, may_go]
+    assert (numbers(outbox), len(outbox)) == ([before, behind], 2)
+
+
+def test_what_is_on_its_way_cannot_be_taken_back() -> None:
+    """Nor what never was: another kind, another run."""
+    outbox = Outbox()
+    put(outbox, Kind.ALL_TERMINATED)
+    (row,) = sendable(outbox)
+    assert outbox.withdraw(Kind.ALL_TERMINATED, RunKey(ONE, 1)) is None
+    outbox.lost(row)
+    assert outbox.withdraw(Kind.MODELS_READY, RunKey(ONE, 1)) is None
+    assert outbox.withdraw(Kind.ALL_TERMINATED, RunKey(ONE, 2)) is None
+    assert outbox.withdraw(Kind.ALL_TERMINATED, RunKey(ONE, 1)) is row
+    assert len(outbox) == 0
 
 
 def test_two_runs_of_a_simulation_stay_in_order() -> None:
@@ -185,11 +227,15 @@ class Expected:
     """What the oracle knows of a row."""
 
     number: int
+    kind: Kind
     simulation: SimulationId
-    barrier: bool
     held: bool
     row: Row | None = None
     """Set while it is in flight."""
+
+    @property
+    def barrier(self) -> bool:
+        return self.kind in (Kind.MODELS_READY, Kind.ALL_TERMINATED)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -210,9 +256,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(Kind), simulation=st.sampled_from((ONE, TWO)), held=st.booleans())
     def put(self, kind: Kind, simulation: SimulationId, held: bool) -> None:
-        number = self.outbox.put(kind, simulation, "/topic", b"", held=held)
-        assert all(row.number < number for row in self.rows)
-        self.rows.append(Expected(number, simulation, kind in (Kind.MODELS_READY, Kind.ALL_TERMINATED), held))
+        number = put(self.outbox, kind, simulation, held=held)
+        self.rows.append(Expected(number, kind, simulation, held))
 
     @rule()
     def take(self) -> None:
@@ -229,8 +274,19 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         row = data.draw(st.sampled_from(self.rows))
-        self.outbox.release(row.number)
+        self.outbox.release(row.number, b"")
         row.held = False
+
+    @rule(kind=st.sampled_from(Kind), simulation=st.sampled_from((ONE, TWO)))
+    def take_back(self, kind: Kind, simulation: SimulationId) -> None:
+        """The oldest of its kind, unless it is on its way, or is held and would be its turn."""
+        expected = next((row for row in self.rows if (row.kind, row.simulation) == (kind, simulation)), None)
+        if expected and (expected.row or (expected.held and self.may_go(expected))):
+            expected = None
+        row = self.outbox.withdraw(kind, RunKey(simulation, 1))
+        assert (row and row.number) == (expected and expected.number)
+        if expected:
+            self.rows.remove(expected)
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
@@ -258,7 +314,7 @@ class OutboxMachine(RuleBasedStateMachine):
             assert row.row
             self.outbox.lost(row.row)
         for row in self.rows:
-            self.outbox.release(row.number)
+            self.outbox.release(row.number, b"")
         for taken in sendable(self.outbox):
             self.outbox.done(taken)
         assert len(self.outbox) == 0

@@ -7,6 +7,8 @@ It decides nothing: whether a model failed, is retried, or is removed is the cor
   that comes too late, or comes twice, can only ever meet the attempt that it was meant for.
 - What a backplane runs outlives the process that asked for it. A new process that watches finds all of it again, with
   all that is needed to adopt it, and the exit codes of what ended in between.
+- An end that a removal brought about carries no `finished_at`: that, and no comparison of clocks, tells it from one
+  that the model came to by itself a moment before.
 - Whatever does not carry our marks is never touched, and never reported.
 - Every error that a caller can do something about is a `BackplaneError`. Anything else is a bug and ends the process.
 """

@@ -5,7 +5,7 @@
         model.json   the model to recall, and the boot it was prepared in (holds secrets: mode 0600 in 0700)
         lock         locked by the shim as long as it lives
         started      pid of the shim, boot id and start time, written before the command runs; by its mtime, when
-        exit         the exit code, renamed into place; by its mtime, when it ended
+        exit         the exit code, and `stopped` if it had been told to end; renamed into place; by its mtime, when
         stopped      MSO was told to end this attempt: from here on it is never started
         output.log   what the command wrote
         work/        where the command runs, unless its image says otherwise
@@ -18,7 +18,6 @@ import fcntl
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -158,32 +157,21 @@ class AttemptFiles:
             (self.path / "lock").rename(self.path / "started")
 
     def stop(self) -> None:
-        """Write down that it is to end, and since when; the first time counts."""
-        with suppress(FileExistsError):
-            (self.path / "stopped").touch(mode=0o600, exist_ok=False)
-            (self.path / "stopped").write_text(f"{time.time()}\n")
+        """Write down that it is to end."""
+        (self.path / "stopped").touch(mode=0o600)
 
     def stopped(self) -> bool:
         return (self.path / "stopped").exists()
 
     def end(self) -> End | None:
-        """How it ended, if its shim lived to tell."""
+        """How it ended, if its shim lived to tell; without a time if it had been told to end before."""
         try:
             with (self.path / "exit").open() as file:
-                code = int(file.read())
-                at = os.fstat(file.fileno()).st_mtime
+                code, *stopped = file.read().split()
+                at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+            return end_of(int(code), self.started(), None if stopped else at)
         except (FileNotFoundError, ValueError):  # a loss of power can leave it empty
             return None
-        return end_of(code, self.started(), datetime.fromtimestamp(self._not_before_the_stop(at), UTC))
-
-    def _not_before_the_stop(self, ended: float) -> float:
-        """Files are dated by a clock that lags by up to 10 ms: an end that a stop brought about must not precede it."""
-        try:
-            with (self.path / "stopped").open() as file:
-                dated, asked = os.fstat(file.fileno()).st_mtime, float(file.read())
-        except (FileNotFoundError, ValueError):
-            return ended
-        return max(ended, asked) if ended >= dated else ended
 
     def tail(self, lines: int) -> tuple[str, ...]:
         """The last lines of the log, from at most its last MiB. Raises OSError."""
@@ -193,7 +181,7 @@ class AttemptFiles:
             return last_lines(file.read(TAIL_BYTES), lines)
 
 
-def end_of(code: int, started: Started | None, finished_at: datetime) -> End:
+def end_of(code: int, started: Started | None, finished_at: datetime | None) -> End:
     """The end that an exit code of a shell stands for."""
     started_at = started.at if started else None
     if code == 0:

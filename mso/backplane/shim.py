@@ -125,7 +125,8 @@ def conclude(files: AttemptFiles, status: int | None) -> End:
         return _lost_with_the_machine(started)
     clear(files)
     if status is not None and status >= 0 and (started or not files.path.exists()):
-        return end_of(status, started, datetime.now(UTC))  # it could not write: the disk is full, or its files are gone
+        # It could not write: the disk is full, or its files are gone.
+        return end_of(status, started, None if files.stopped() else datetime.now(UTC))
     started_at = started.at if started else None
     if files.stopped():
         if not files.began():

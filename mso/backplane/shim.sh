@@ -43,8 +43,10 @@ exec 3>&1 >/dev/null 2>&1 # the log is the model's alone: no word of this shell 
 _mso_code=$?
 
 trap '' HUP INT TERM # a stop that comes now would hit mv as well
+_mso_by=
+if [ -e "$_mso_attempt/stopped" ]; then _mso_by=' stopped'; fi
 # Renamed, so that nobody reads half a file. On a full disk the exit status of this process is the last way to tell.
-if ! { printf '%s\n' "$_mso_code" >"$_mso_attempt/exit.tmp" && mv -f "$_mso_attempt/exit.tmp" "$_mso_attempt/exit"; }; then
+if ! { printf '%s%s\n' "$_mso_code" "$_mso_by" >"$_mso_attempt/exit.tmp" && mv -f "$_mso_attempt/exit.tmp" "$_mso_attempt/exit"; }; then
     exit "$_mso_code"
 fi
 

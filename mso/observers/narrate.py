@@ -12,7 +12,12 @@ from mso.changes import (
     SimulationAdded,
     SimulationAdopted,
     SimulationEnded,
+    SimulationExtended,
+    SimulationForgotten,
     SimulationReady,
+    SimulationRemoving,
+    SimulationReported,
+    SimulationRestored,
     SimulationStopping,
 )
 from mso.model import Failed, Mark, Model, Retry, RunKey
@@ -25,10 +30,15 @@ def narrate(change: Change) -> None:
     match change:
         case SimulationAdded():
             log.info("simulation.added", **_run(change.run), simulator=change.request.simulator, models=change.models)
+        case SimulationExtended():
+            if not change.again:
+                log.info("simulation.extended", **_run(change.run))
+        case SimulationRestored():
+            log.info("simulation.restored", **_run(change.run), models=change.models, living=change.living)
         case SimulationAdopted():
             _tell_adopted(change)
         case ModelAdded():
-            log.debug("model.added", **_model(change.model), image=change.model.spec.image)
+            pass  # there may be thousands at once; each is told of when it is deployed
         case ModelChanged(event=Retry(cause=cause)):
             log.warning("model.retried", **_model(change.model), attempt=change.model.attempt, **_failure(cause))
         case ModelChanged():
@@ -43,10 +53,16 @@ def narrate(change: Change) -> None:
             log.info("simulation.ready", **_run(change.run))
         case SimulationStopping():
             log.info("simulation.stopping", **_run(change.run), why=change.why)
+        case SimulationRemoving():
+            log.info("simulation.removing", **_run(change.run))
         case SimulationEnded():
             log.info("simulation.ended", **_run(change.run))
+        case SimulationReported():
+            log.info("simulation.reported", **_run(change.run))
         case ModelRemoved():
             log.info("model.removed", **_model(change.model))
+        case SimulationForgotten():
+            log.debug("simulation.forgotten", **_run(change.run))
         case _:
             assert_never(change)
 

@@ -9,7 +9,7 @@ import structlog
 
 from mso.backplane import Backplane, BackplaneError
 from mso.changes import Change, ModelChanged
-from mso.model import Attempt, Failed, ModelKey, Retry, RunKey
+from mso.model import NO_EXIT_CODE, Attempt, Failed, Model, ModelKey, Reason, Retry, RunKey
 
 log = structlog.get_logger()
 
@@ -53,6 +53,11 @@ class PostMortem:
                 self._enqueue(before.current, failed, final=False)
             case _:
                 pass
+
+    def again(self, model: Model) -> None:
+        """A failed model of an earlier process, which was killed before its log was read."""
+        failed = Failed(model.exit_code or NO_EXIT_CODE, model.reason or Reason.ERROR, model.message)
+        self._enqueue(model.current, failed, final=True)
 
     def _enqueue(self, attempt: Attempt, failed: Failed, *, final: bool) -> None:
         self._open[attempt.key.run_key] += 1

@@ -6,7 +6,7 @@ not read the refusal, brought into bounds with a warning.
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -36,6 +36,8 @@ RETRIES_AT_MOST = 100
 LOG_BYTES_AT_MOST = 64 * 1024
 """Of all log lines in one ModelHasTerminated, in utf-8."""
 TEXT_BYTES_AT_MOST = 4 * 1024
+SLICE = 250
+"""Models that are decoded at one go: some ten milliseconds."""
 
 _FIRST_FIELD_OF_VERSION_2 = {"DeployModels": 4, "ModelConfiguration": 4, "EnvironmentVariable": 3}
 _FAILURE_POLICIES = {
@@ -56,10 +58,13 @@ class Decoded:
     warnings: tuple[str, ...]
 
 
-def decode_deploy_models(
-    address: DeployModels, payload: bytes, *, redelivered: bool, capabilities: Capabilities
-) -> Decoded:
-    """Raises Undecodable, and Rejected with one error for each thing that cannot be taken."""
+def decoding(
+    address: DeployModels, payload: bytes, *, redelivered: bool, delivery: int = 0, capabilities: Capabilities
+) -> Generator[None, None, Decoded]:
+    """A DeployModels, decoded in slices: between two of them it yields, and at its end it returns.
+
+    Raises Undecodable, and Rejected with one error for each thing that cannot be taken.
+    """
     message = lifecycle_pb2.DeployModels()
     try:
         message.ParseFromString(payload)
@@ -73,10 +78,10 @@ def decode_deploy_models(
     version = max(message.protocolVersion, MIN_VERSION)
     reading = _Reading(version, capabilities)
     request = reading.request(address, message, hashlib.sha256(payload).hexdigest()[:32])
-    models = reading.models(message.modelConfigurations)
+    models = yield from reading.models(message.modelConfigurations)
     if reading.errors:
         raise Rejected("the request cannot be taken", reading.errors)
-    return Decoded(Order(request, models, redelivered), tuple(reading.warnings))
+    return Decoded(Order(request, models, redelivered, delivery), tuple(reading.warnings))
 
 
 class _Reading:
@@ -107,20 +112,29 @@ class _Reading:
             digest=digest,
         )
 
-    def models(self, configurations: Sequence[lifecycle_pb2.ModelConfiguration]) -> tuple[ModelSpec, ...]:
+    def models(
+        self, configurations: Sequence[lifecycle_pb2.ModelConfiguration]
+    ) -> Generator[None, None, tuple[ModelSpec, ...]]:
         if not configurations:
             self.errors.append("modelConfigurations: no models")
         seen: set[str] = set()
+        models = []
         for index, configuration in enumerate(configurations):
-            if not is_legal_id(configuration.modelID):
-                self.errors.append(
-                    f"modelConfigurations[{index}].modelID: {configuration.modelID[:80]!r} is no id: it must have "
-                    "1 to 256 characters, and no '/', '+', '#' or control character"
-                )
-            elif configuration.modelID in seen:
-                self.errors.append(f"modelConfigurations[{index}].modelID: {configuration.modelID!r} is there twice")
-            seen.add(configuration.modelID)
-        return tuple(self._model(configuration) for configuration in configurations)
+            if index % SLICE == 0:
+                yield
+            self._check_id(index, configuration.modelID, seen)
+            models.append(self._model(configuration))
+        return tuple(models)
+
+    def _check_id(self, index: int, model: str, seen: set[str]) -> None:
+        if not is_legal_id(model):
+            self.errors.append(
+                f"modelConfigurations[{index}].modelID: {model[:80]!r} is no id: it must have 1 to 256 characters, "
+                "and no '/', '+', '#' or control character"
+            )
+        elif model in seen:
+            self.errors.append(f"modelConfigurations[{index}].modelID: {model!r} is there twice")
+        seen.add(model)
 
     def _model(self, configuration: lifecycle_pb2.ModelConfiguration) -> ModelSpec:
         where = f"model {configuration.modelID[:80]!r}"

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -223,18 +222,16 @@ async def test_a_model_that_obeys_sigterm_keeps_its_own_exit_code(machine: Machi
         assert isinstance(await watch.end(model.current), Succeeded)
 
 
-async def test_an_end_that_a_removal_brought_about_is_not_dated_before_it(machine: Machine) -> None:
-    """Files are dated by a clock that lags: whoever asks which came first must not get the wrong answer."""
+async def test_an_end_that_a_removal_brought_about_is_not_dated(machine: Machine) -> None:
+    """Clocks lag and jump: that it has no time, and no comparison of times, tells it from an end of its own."""
     async with machine.open(["sleep", "60"]) as backplane, watching(backplane) as watch:
         for number in range(20):
             model = a_model(f"model-{number}")
             await backplane.deploy(model)
             await shim_of(machine, model.current)
-            asked = datetime.now(UTC)
             await backplane.remove(model.current)
             end = await watch.end(model.current)
-            assert end.finished_at
-            assert end.finished_at >= asked
+            assert end.finished_at is None
 
 
 async def test_a_stopped_process_can_be_removed(machine: Machine) -> None:

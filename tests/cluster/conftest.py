@@ -83,6 +83,7 @@ def gates(cluster: Cluster) -> Iterator[Gates]:
 def start_mso(cluster: Cluster, broker: Mosquitto, gates: Gates, tmp_path: Path) -> Iterator[StartMso]:
     """Starts `mso run` for the pods of a place, with the variables given; `wait=False` for one that cannot start."""
     with ExitStack() as running:
+        number = iter(range(1000))
 
         def start(place: Place, *, wait: bool = True, **variables: str) -> MsoProcess:
             template = tmp_path / "template.json"
@@ -93,7 +94,7 @@ def start_mso(cluster: Cluster, broker: Mosquitto, gates: Gates, tmp_path: Path)
                 "KUBERNETES_NAMESPACE": place.namespace,
                 "MSO_POD_TEMPLATE_FILE": str(template),
             }
-            mso = MsoProcess(broker, tmp_path / "mso", **(usual | variables))
+            mso = MsoProcess(broker, tmp_path / f"mso-{next(number)}", **(usual | variables))
             running.callback(mso.__exit__)
             mso.start(wait=wait)
             return mso

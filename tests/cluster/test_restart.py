@@ -30,7 +30,7 @@ def test_pods_live_on_through_kills_and_what_ended_meanwhile_is_told(
     before = place.uids()
     mso.kill()
     mso.start()
-    assert mso.wait_for_event("simulation.adopted")[0]["living"] == 3
+    assert mso.wait_for_event("simulation.restored")[0]["living"] == 3
     announce_again(peer, mso, "a", "b", "c")
     mso.kill()
     gates.open(a=0, b=7)
@@ -61,8 +61,40 @@ def test_models_ready_is_told_once_although_the_pod_that_remembers_it_is_deleted
     peer.wait_for("sim", "ModelHasTerminated")
     mso.kill()
     mso.start()
-    mso.wait_for_event("simulation.adopted")
+    mso.wait_for_event("simulation.restored")
     announce_again(peer, mso, left)
     gates.open(**{left: 0})
     peer.wait_for_end("sim")
+    assert peer.names("sim").count("ModelsReady") == 1
+
+
+def test_what_was_deleted_while_it_was_away_is_told_when_it_is_back(
+    place: Place, gates: Gates, mso: MsoProcess, peer: Peer
+) -> None:
+    """The ledger remembers what had run: gone without an end is FAILED PodDeleted, told once."""
+    deploy_gated(peer, gates, "a", "b")
+    assert mso.stop() == 0
+    place.delete("a", force=True)
+    gates.open(b=0)
+    place.wait_for_phase("b", "Succeeded")
+    mso.start()
+    assert reasons(peer.wait_for_end("sim")) == {"a": ("PodDeleted", -1), "b": ("Completed", 0)}
+    assert gates.started == {"a": 1, "b": 1}
+
+
+def test_without_its_ledger_the_pods_are_adopted_as_their_annotations_say(
+    place: Place, gates: Gates, mso: MsoProcess, peer: Peer
+) -> None:
+    """A new volume: the same pods go on, ModelsReady does not go out again, and each end is told."""
+    deploy_gated(peer, gates, "a", "b")
+    before = place.uids()
+    assert mso.stop() == 0
+    for file in (mso.directory / "state").glob("ledger.sqlite*"):
+        file.unlink()
+    mso.start()
+    assert mso.wait_for_event("simulation.adopted")[0]["living"] == 2
+    announce_again(peer, mso, "a", "b")
+    gates.open(a=0, b=5)
+    assert reasons(peer.wait_for_end("sim")) == {"a": ("Completed", 0), "b": ("Error", 5)}
+    assert place.uids() == before
     assert peer.names("sim").count("ModelsReady") == 1

@@ -202,7 +202,7 @@ async def test_a_new_instance_recalls_the_model_as_it_was_asked_for(stage: Stage
     async with stage.open() as backplane, watching(backplane) as watch:
         recollection = (await watch.listing())[model.current].recall()
     assert recollection.model == model
-    assert recollection.model.spec.digest == model.spec.digest
+    assert recollection.model.spec == model.spec
     assert recollection.marks == frozenset()
 
 
@@ -349,11 +349,15 @@ async def test_a_stopped_run_keeps_the_logs_of_what_had_ended(stage: Stage) -> N
         await stage.finish(ended.current, 5)
         await watch.end(ended.current)
         await backplane.stop_run(ended.key.run_key)
+        stopped = await watch.end(living.current)
         assert [await stage.running(model.current) for model in (ended, living, stranger)] == [0, 0, 1]
         assert await backplane.tail(ended.current, 30) == ("last words",)
         end = (await watch.listing())[ended.current].end
         assert isinstance(end, Failed)
         assert end.exit_code == 5
+        # By that it is told apart from what a removal brought about.
+        assert end.finished_at is not None
+        assert stopped.finished_at is None
 
 
 async def test_of_a_removed_run_nothing_is_left(stage: Stage) -> None:

@@ -1,19 +1,18 @@
 """MSO ends and comes back, in good order or not: its models live on and none of their ends is lost."""
 
-import os
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.test_simulations import ends, gate
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess, wait_until
-
-DEPLOY_CONCURRENCY = 32
-"""The default of MSO_DEPLOY_CONCURRENCY."""
 
 
 def model_processes(mso: MsoProcess) -> set[int]:
@@ -42,8 +41,8 @@ def test_models_live_on_through_a_kill_and_every_end_is_reported(mso: MsoProcess
     mso.kill()
     open_gates(gates, {f"m{number}": number for number in range(5)})
     mso.start()
-    adopted = mso.wait_for_event("simulation.adopted")[0]
-    assert adopted["models"] == 20
+    restored = mso.wait_for_event("simulation.restored")[0]
+    assert restored["models"] == 20
     assert model_processes(mso) == before
     open_gates(gates, {f"m{number}": number for number in range(5, 20)})
     heard = peer.wait_for_end("sim")
@@ -51,10 +50,8 @@ def test_models_live_on_through_a_kill_and_every_end_is_reported(mso: MsoProcess
     assert [message.name for message in heard].count("ModelsReady") == 1
 
 
-def test_models_ready_goes_out_after_a_kill_once_all_have_announced_themselves_again(
-    mso: MsoProcess, peer: Peer, tmp_path: Path
-) -> None:
-    """A run that was not ready is adopted as not ready, which is said aloud, and can still become ready, once."""
+def test_what_announced_itself_before_a_kill_need_not_do_so_again(mso: MsoProcess, peer: Peer, tmp_path: Path) -> None:
+    """ReadyForProcessing is written down before it is acknowledged: ModelsReady goes out when the last one follows."""
     gates = {model: gate(tmp_path, model) for model in ("a", "b")}
     peer.deploy("sim", order(*(configuration(model, "gated", GATE=str(path)) for model, path in gates.items())))
     mso.wait_for_event("model.deployed", 2)
@@ -62,7 +59,38 @@ def test_models_ready_goes_out_after_a_kill_once_all_have_announced_themselves_a
     mso.wait_for_event("model.state_changed", model="a")
     mso.kill()
     mso.start()
+    mso.wait_for_event("simulation.restored")
+    peer.ready("sim", "b")
+    peer.wait_for("sim", "ModelsReady")
+    open_gates(gates, {"a": 0, "b": 0})
+    assert [message.name for message in peer.wait_for_end("sim")].count("ModelsReady") == 1
+
+
+def deleted(ledger: Path) -> None:
+    for file in ledger.parent.glob(f"{ledger.name}*"):
+        file.unlink()
+
+
+def damaged(ledger: Path) -> None:
+    deleted(ledger)
+    ledger.write_bytes(b"no database at all" * 1000)
+
+
+@pytest.mark.parametrize("spoilt", (deleted, damaged))
+def test_without_its_ledger_a_run_is_adopted_from_what_its_models_carry(
+    mso: MsoProcess, peer: Peer, tmp_path: Path, spoilt: Callable[[Path], None]
+) -> None:
+    """A new volume, or a bad one: a run that was not ready is adopted so, which is said aloud, and can become so."""
+    gates = {model: gate(tmp_path, model) for model in ("a", "b")}
+    peer.deploy("sim", order(*(configuration(model, "gated", GATE=str(path)) for model, path in gates.items())))
+    mso.wait_for_event("model.deployed", 2)
+    peer.ready("sim", "a")
+    mso.wait_for_event("model.state_changed", model="a")
+    mso.kill()
+    spoilt(mso.directory / "state" / "ledger.sqlite")
+    mso.start()
     assert mso.wait_for_event("simulation.adopted", level="warning")
+    assert len(mso.events("ledger.set_aside")) == (spoilt is damaged)
     peer.ready("sim", "b", "a")
     peer.wait_for("sim", "ModelsReady")
     open_gates(gates, {"a": 0, "b": 0})
@@ -82,19 +110,14 @@ def test_sigterm_ends_it_in_time_and_leaves_the_models_running(mso: MsoProcess, 
     assert ends(peer.wait_for_end("sim")) == {"m": (1, 9)}
 
 
-def test_sigterm_in_the_middle_of_a_deployment_says_what_is_left_undone(mso: MsoProcess, peer: Peer) -> None:
-    """It ends in time; what it could not deploy by then it names, and the same order brings the rest."""
-    request = order(*(configuration(f"m{number}", "waits") for number in range(500)))
-    peer.deploy("sim", request)
+def test_sigterm_in_the_middle_of_a_deployment_is_gone_on_with_by_the_next_start(mso: MsoProcess, peer: Peer) -> None:
+    """It ends in time; what it could not deploy by then is deployed after the next start, without being asked again."""
+    peer.deploy("sim", order(*(configuration(f"m{number}", "waits") for number in range(500))))
     mso.wait_for_event("model.deployed")
     began = time.monotonic()
     assert mso.stop() == 0
     assert time.monotonic() - began < 10
-    undone = sum(event["waiting_to_be_deployed"] for event in mso.events("service.left_undone"))
-    # What was on its way as it said so may still have come to be.
-    assert 0 <= len(mso.events("model.deployed")) - (500 - undone) <= DEPLOY_CONCURRENCY
     mso.start()
-    peer.deploy("sim", request)
     wait_until(lambda: len(model_processes(mso)) == 500)
     peer.done("sim")
     assert len(ends(peer.wait_for_end("sim"))) == 500
@@ -139,7 +162,7 @@ def test_logs_are_kept_as_long_as_was_asked_for_also_over_a_restart(mso: MsoProc
 
 
 def test_kills_at_any_instant_start_no_model_twice_and_lose_no_end(mso: MsoProcess, peer: Peer, tmp_path: Path) -> None:
-    """Six kills in the middle of it, with the order repeated as a broker or an impatient sender may repeat it."""
+    """Six kills in the middle of it; once it was acknowledged, the order need not be said again."""
     starts = tmp_path / "starts"
     starts.mkdir()
     gates = {f"m{number}": gate(tmp_path, f"m{number}") for number in range(60)}
@@ -149,27 +172,50 @@ def test_kills_at_any_instant_start_no_model_twice_and_lose_no_end(mso: MsoProce
             for model, path in gates.items()
         )
     )
+    sender = threading.Thread(target=peer.deploy, args=("sim", request))
+    sender.start()
     for wanted in (3, 10, 20, 30, 45, 59):
-        sender = threading.Thread(target=peer.deploy, args=("sim", request))
-        sender.start()
         wait_until(partial(has_entries, starts, wanted))
         mso.kill()
-        sender.join()
         mso.start()
-    peer.deploy("sim", request)
+    sender.join()
     wait_until(partial(has_entries, starts, 60))
     open_gates(gates, {f"m{number}": number for number in range(60)})
     assert ends(peer.wait_for_end("sim")) == {f"m{number}": (number > 0, number) for number in range(60)}
     assert {path.name: path.read_text() for path in starts.iterdir()} == dict.fromkeys(gates, "started\n")
 
 
-def test_a_second_service_with_the_same_state_is_refused_and_says_who_holds_it(mso: MsoProcess) -> None:
-    """One at a time: the second ends with status 1 and names the first."""
-    first = mso.pid
-    second = mso.process
+def test_a_second_service_with_the_same_state_waits_and_takes_over_from_one_that_was_killed(
+    mso: MsoProcess, peer: Peer, tmp_path: Path
+) -> None:
+    """One at a time: the second says who is active, and goes on with its models when that one is gone."""
+    path = gate(tmp_path, "m")
+    peer.deploy("sim", order(configuration("m", "gated", GATE=str(path))))
+    mso.wait_for_event("model.deployed")
+    first = mso.process
+    assert first
+    mso.set("MSO_HTTP_PORT", "0")
+    mso.start(wait=False)
+    assert f"-{first.pid}-" in mso.wait_for_event("service.standby")[0]["active"]
+    first.kill()
+    first.wait()
+    mso.wait_for_connection(2)
+    path.write_text("9\n")
+    assert ends(peer.wait_for_end("sim")) == {"m": (1, 9)}
+
+
+def test_a_ledger_of_a_newer_release_is_refused_in_one_line(mso: MsoProcess) -> None:
+    """It is left as it is, and the exit status is 1."""
+    assert mso.stop() == 0
+    ledger = mso.directory / "state" / "ledger.sqlite"
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("UPDATE mso_revision SET version_num = '9999'")
+    connection.close()
+    before = ledger.read_bytes()
     mso.start(wait=False)
     assert mso.process
     assert mso.process.wait(30) == 1
-    assert str(first) in mso.events("service.cannot_start")[0]["why"]
-    mso.process = second
-    os.kill(first, 0)
+    (refused,) = mso.events("service.cannot_start")
+    assert "newer" in refused["why"]
+    assert "\n" not in refused["why"]
+    assert ledger.read_bytes() == before

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mso.inventory import Inventory
-from mso.model import ModelSpec, Ready, Reason, SimulationId, Succeeded
+from mso.model import ModelSpec, Ready, Reason, Succeeded
 from mso.observers.metrics import Metrics
 from mso.outbox import Kind, Outbox
-from tests.builders import RUN, Clock, attempt, crash, order, spec
+from tests.builders import RUN, Clock, a_row, attempt, crash, order, spec
 
 
 class Scrape:
@@ -127,12 +127,12 @@ def test_messages_that_are_not_acted_on_are_counted_by_the_reason() -> None:
 def test_messages_that_wait_for_the_broker_are_counted() -> None:
     """Until it has them."""
     scrape = Scrape()
-    scrape.outbox.put(Kind.TERMINATION, SimulationId("sim-1"), "/topic", b"")
+    scrape.outbox.put(a_row())
     assert scrape.read("mso_outbox_rows") == {"": 1}
-    row = scrape.outbox.take()
-    assert row
+    taken = scrape.outbox.take()
+    assert taken
     assert scrape.read("mso_outbox_rows") == {"": 1}
-    scrape.outbox.done(row)
+    scrape.outbox.done(taken)
     assert scrape.read("mso_outbox_rows") == {"": 0}
 
 

@@ -8,9 +8,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from mso.inventory import Inventory
-from mso.model import Failed, Mark, Model, Ready, Reason, Succeeded
+from mso.model import Failed, Mark, Model, Ready, Reason, State, Succeeded
 from mso.observers.narrate import narrate
-from tests.builders import RUN, SIM, SO, attempt, crash, model, order, spec
+from tests.builders import RUN, SIM, SO, attempt, crash, model, order, run_of, spec
 
 Told = list[Any]
 
@@ -47,12 +47,10 @@ def running(inventory: Inventory, told: Told) -> Inventory:
 
 
 def test_an_order_is_told_with_how_many_models_it_asks_for(inventory: Inventory, told: Told) -> None:
-    """And each of them, for those who want to know it all."""
+    """There may be thousands: each of them is told of when it is deployed."""
     inventory.add(order(spec("a", "image:1"), spec("b", "image:2")))
     assert told == [
         event("simulation.added", "info", **OF_THE_RUN, simulator=SO, models=2),
-        event("model.added", "debug", simulation=SIM, run=1, model="a", image="image:1"),
-        event("model.added", "debug", simulation=SIM, run=1, model="b", image="image:2"),
     ]
 
 
@@ -100,12 +98,49 @@ def test_a_stop_is_told_with_its_reason(running: Inventory, told: Told) -> None:
     assert told == [event("simulation.stopping", "info", **OF_THE_RUN, why="SimulationDone")]
 
 
+def test_a_further_request_of_a_live_run_is_told(running: Inventory, told: Told) -> None:
+    """Also where it names no model that was not known."""
+    running.add(order(spec(retries=1), digest="digest-2"))
+    assert told == [event("simulation.extended", "info", **OF_THE_RUN)]
+
+
+def test_a_request_that_comes_again_is_not_told(running: Inventory, told: Told) -> None:
+    """It is written down, and no more comes of it."""
+    running.add(order(spec(retries=1), delivery=7))
+    assert told == []
+
+
+def test_the_end_of_the_grace_is_told(running: Inventory, told: Told) -> None:
+    """Who reads that a model was stopped reads when that began."""
+    running.stop(RUN, "SimulationDone")
+    told.clear()
+    running.begin_removal(RUN)
+    assert told == [event("simulation.removing", "info", **OF_THE_RUN)]
+
+
+def test_it_is_told_when_there_is_nothing_more_to_tell_of_a_run(running: Inventory, told: Told) -> None:
+    """From here on it is only kept for its logs."""
+    running.apply(attempt(), Succeeded())
+    told.clear()
+    running.reported(RUN)
+    assert told == [event("simulation.reported", "info", **OF_THE_RUN)]
+
+
+def test_a_run_that_is_known_again_is_told_with_what_lives_of_it(inventory: Inventory, told: Told) -> None:
+    """As it was written down, and before anybody has looked."""
+    inventory.restore(run_of(model("a"), model("b", state=State.SUCCEEDED)))
+    assert told == [event("simulation.restored", "info", **OF_THE_RUN, models=2, living=1)]
+
+
 def test_a_removal_is_told_of_each_model(running: Inventory, told: Told) -> None:
     """Nothing of it is left."""
     running.apply(attempt(), Succeeded())
     told.clear()
     running.forget(RUN)
-    assert told == [event("model.removed", "info", **OF_THE_MODEL)]
+    assert told == [
+        event("model.removed", "info", **OF_THE_MODEL),
+        event("simulation.forgotten", "debug", **OF_THE_RUN),
+    ]
 
 
 def test_an_adoption_is_told_with_the_marks_of_the_run(inventory: Inventory, told: Told) -> None:

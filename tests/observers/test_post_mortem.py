@@ -1,94 +1,17 @@
 """What is read of an attempt that failed, and who hears of it."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from mso.backplane import BackplaneError
-from mso.inventory import Inventory
-from mso.model import Attempt, Failed, ModelKey, ModelSpec, Reason, RunKey, SimulationId, Succeeded
-from mso.observers.post_mortem import AT_ONCE, LINES, PostMortem
-from tests.builders import RUN, SIM, attempt, crash, key, order, spec
-from tests.fakes.backplane import FakeBackplane
-from tests.happening import Happening, calm, running
-
-
-class Logs(FakeBackplane):
-    """Where models write what the test says; a log that it has shut shows itself when it is opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Attempt] = []
-        self._gates: dict[Attempt, asyncio.Event] = {}
-        self.bug: Exception | None = None
-
-        self.no_warnings: BackplaneError | asyncio.Event | None = None
-        """What comes of asking for warnings: an error, or nothing until then."""
-
-    def shut(self, attempt: Attempt) -> asyncio.Event:
-        return self._gates.setdefault(attempt, asyncio.Event())
-
-    async def tail(self, attempt: Attempt, lines: int) -> tuple[str, ...]:
-        self.asked.append(attempt)
-        if gate := self._gates.get(attempt):
-            await gate.wait()
-        if self.bug:
-            raise self.bug
-        return await super().tail(attempt, lines)
-
-    async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
-        if isinstance(self.no_warnings, BackplaneError):
-            raise self.no_warnings
-        if self.no_warnings:
-            await self.no_warnings.wait()
-        return await super().warnings(attempt)
-
-
-class Examination:
-    """A post-mortem with all that it needs."""
-
-    def __init__(self) -> None:
-        self._happening = Happening()
-        self.until = self._happening.until
-        self.logs = Logs()
-        self.released: list[tuple[ModelKey, tuple[str, ...], tuple[str, ...]]] = []
-        self.examined: list[tuple[Attempt, Failed]] = []
-        self.inventory = Inventory()
-        self.post_mortem = PostMortem(
-            self.logs,
-            step=lambda _: nullcontext(),
-            release=self._note(self.released),
-            examined=self._note(self.examined),
-        )
-        self.inventory.subscribe(self.post_mortem.observe)
-
-    def going_on(self) -> AbstractAsyncContextManager[None]:
-        """The loop turns."""
-        return running(self.post_mortem.run())
-
-    async def ask(self, *models: str | ModelSpec, simulation: str = SIM) -> None:
-        """These run."""
-        self.inventory.add(order(*models, simulation=simulation))
-        run = self.inventory.newest_run(SimulationId(simulation))
-        assert run
-        for model in run.models.values():
-            await self.logs.deploy(model)
-
-    def fail(self, about: Attempt, failed: Failed, log: bytes = b"") -> None:
-        """It writes this and fails like that."""
-        self.logs.world.say(about, log)
-        self.inventory.apply(about, failed)
-
-    def _note(self, where: list[Any]) -> Callable[..., None]:
-        def note(*what: Any) -> None:
-            where.append(what)
-            self._happening.tell()
-
-        return note
+from mso.model import Failed, Model, Reason, RunKey, SimulationId, State, Succeeded
+from mso.observers.post_mortem import AT_ONCE, LINES
+from tests.builders import RUN, SIM, attempt, crash, key, spec
+from tests.builders import model as a_model
+from tests.happening import calm
+from tests.observers.examination import Examination
 
 
 @pytest.fixture
@@ -287,6 +210,50 @@ async def test_the_trouble_of_one_log_is_not_that_of_the_next() -> None:
         examination.fail(attempt("b"), crash(), b"here\n")
         await examination.until(lambda: examination.examined[1:])
     assert examination.released == [(key("a"), (), ()), (key("b"), ("here",), ())]
+
+
+# -- another process --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "failed"),
+    (
+        (
+            a_model(state=State.FAILED, attempt=2, exit_code=137, reason=Reason.OOM_KILLED, message="too big"),
+            crash(137, Reason.OOM_KILLED, message="too big"),
+        ),
+        (a_model(state=State.FAILED, attempt=2), crash(-1)),
+    ),
+    ids=("all is known", "least is known"),
+)
+async def test_what_an_earlier_process_did_not_come_to_examine_is_examined(model: Model, failed: Failed) -> None:
+    """By its last attempt, as how it ended was written down; its termination has waited for that."""
+    examination = Examination()
+    async with examination.going_on():
+        await examination.logs.deploy(model)
+        examination.logs.world.say(model.current, b"last words\n")
+        with capture_logs() as logs:
+            examination.post_mortem.again(model)
+            await examination.until(lambda: examination.examined)
+    (told,) = logs
+    assert (told["event"], told["attempt"], told["exit_code"]) == ("model.failed", 2, failed.exit_code)
+    assert (told["reason"], told["message"], told["last_lines"]) == (failed.reason, failed.message, ["last words"])
+    assert examination.released == [(key(), ("last words",), ())]
+    assert examination.examined == [(attempt(number=2), failed)]
+
+
+async def test_what_is_examined_again_is_waited_for() -> None:
+    """Its run is not removed before that."""
+    examination = Examination()
+    gate = examination.logs.shut(attempt())
+    async with examination.going_on():
+        await examination.logs.deploy(a_model())
+        examination.post_mortem.again(a_model(state=State.FAILED, exit_code=3, reason=Reason.ERROR))
+        settling = asyncio.create_task(examination.post_mortem.settled(RUN))
+        await calm()
+        assert not settling.done()
+        gate.set()
+        await settling
 
 
 # -- warnings ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from mso.backplane import BackplaneError
 from mso.inventory import Rejected
-from mso.model import Attempt, Mark, ModelSpec, Reason, SimulationId, SimulatorName, Succeeded
+from mso.model import Attempt, ModelSpec, Reason, SimulationId, SimulatorName, Succeeded
 from mso.observers.post_mortem import PostMortem
 from mso.observers.report import WINDOW
 from mso.protocol.messages import lifecycle_pb2
@@ -19,22 +19,6 @@ from tests.happening import calm, running
 from tests.observers.desk import Desk, terminated
 
 # -- what is said -----------------------------------------------------------------------------------------------------
-
-
-async def test_models_ready_waits_until_the_run_is_marked_as_ready() -> None:
-    """Killed between the two it is not sent a second time, so it must not go before it is known that it may have."""
-    desk = Desk()
-    desk.may_mark.clear()
-    async with desk.open():
-        desk.ask("a", "b")
-        desk.make_ready("a", "b")
-        await calm()
-        assert (desk.asked_to_mark, desk.heard) == ([(RUN, Mark.READY)], [])
-        desk.may_mark.set()
-        await desk.until(lambda: desk.heard)
-    assert [(sent.topic, sent.payload) for sent in desk.broker.sent] == [
-        (f"/lifecycle/mso/{SO}/{SIM}/ModelsReady", b"")
-    ]
 
 
 async def test_a_run_that_cannot_be_marked_now_holds_up_no_other() -> None:
@@ -203,10 +187,9 @@ async def test_a_termination_is_told_as_sent_when_the_broker_has_it() -> None:
     assert (logs, desk.metrics.registry.get_sample_value(sent)) == ([told], 1)
 
 
-async def test_a_run_is_marked_as_reported_when_the_broker_has_its_last_word() -> None:
+async def test_there_is_nothing_more_to_tell_of_a_run_when_the_broker_has_its_last_word() -> None:
     """Then, and not before, it may be removed."""
     desk = Desk(FakeBroker(acknowledges=False))
-    desk.may_mark.clear()
     async with desk.open():
         desk.ask("m-0")
         desk.end("m-0")
@@ -214,19 +197,15 @@ async def test_a_run_is_marked_as_reported_when_the_broker_has_its_last_word() -
         desk.broker.acknowledge(1)
         await calm()
         assert desk.heard[-1] == "AllModelsHaveTerminated"
-        assert desk.asked_to_mark == []
+        assert desk.reported == []
         desk.broker.acknowledge(1)
-        await calm()
-        assert (desk.asked_to_mark, desk.reported) == ([(RUN, Mark.REPORTED)], [])
-        desk.may_mark.set()
         await calm()
     assert desk.reported == [RUN]
 
 
-async def test_emptied_waits_for_messages_and_for_marks() -> None:
-    """What a clean end of the service waits for: nothing is unsent, and nothing sent that is not written down."""
+async def test_emptied_waits_for_every_acknowledgement() -> None:
+    """What a clean end of the service waits for: nothing is unsent."""
     desk = Desk(FakeBroker(acknowledges=False))
-    desk.may_mark.clear()
     async with desk.open():
         await desk.report.emptied()
         desk.ask("m-0")
@@ -236,11 +215,8 @@ async def test_emptied_waits_for_messages_and_for_marks() -> None:
             await calm()
             assert not waiting.done()
             desk.broker.acknowledge(1)
-        await calm()
-        assert (len(desk.outbox), waiting.done()) == (0, False)
-        desk.may_mark.set()
         await waiting
-    assert desk.reported == [RUN]
+    assert (len(desk.outbox), desk.reported) == (0, [RUN])
 
 
 async def test_more_messages_than_the_window_holds_go_in_turn() -> None:
@@ -309,51 +285,6 @@ async def test_what_was_not_acknowledged_goes_again_in_its_old_order() -> None:
         await calm()
     again = [sent for sent in desk.broker.sent if sent.connection == 2]
     assert [sent.topic.split("/")[5] for sent in again] == ["b", "c", "d", "AllModelsHaveTerminated"]
-
-
-async def test_models_ready_is_never_sent_twice() -> None:
-    """It may have gone out, and a second one does more harm than none: that is said, and what is behind it goes on."""
-    desk = Desk(FakeBroker(acknowledges=False))
-    async with desk.open():
-        desk.ask("m-0")
-        desk.make_ready("m-0")
-        desk.end("m-0")
-        await calm()
-        assert desk.heard == ["ModelsReady"]
-        with capture_logs() as logs:
-            desk.broker.disconnect()
-            await calm()
-        desk.broker.connect()
-        desk.broker.acknowledge()
-        await calm()
-    assert desk.heard == ["ModelsReady", "m-0 ModelHasTerminated", "AllModelsHaveTerminated"]
-    (doubt,) = logs
-    assert doubt.keys() == {"event", "log_level", "simulation", "hint"}
-    assert (doubt["event"], doubt["log_level"], doubt["simulation"]) == ("simulation.ready_in_doubt", "error", SIM)
-    assert desk.metrics.registry.get_sample_value("mso_messages_sent_total", {"kind": "models_ready"}) is None
-
-
-async def test_nothing_is_in_doubt_that_was_never_handed_over() -> None:
-    """The connection had ended just before: ModelsReady goes on the next one, and once."""
-
-    class Torn(FakeBroker):
-        """The first connection is gone when something is to go over it."""
-
-        def publish(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-            if self.connection and self.connection.number == 1:
-                self.disconnect()
-            return super().publish(topic, payload)
-
-    desk = Desk(Torn())
-    async with desk.open():
-        with capture_logs() as logs:
-            desk.ask("m-0")
-            desk.make_ready("m-0")
-            await calm()
-            assert (desk.heard, logs) == ([], [])
-            desk.broker.connect()
-            await calm()
-    assert desk.heard == ["ModelsReady"]
 
 
 async def test_a_message_that_can_never_go_is_given_up_alone() -> None:

@@ -9,6 +9,7 @@ from mso.protocol import lifecycle
 from mso.protocol.messages import healthcheck_pb2, lifecycle_pb2
 from mso.protocol.topics import DeployModels
 from tests.builders import NOW, model, request
+from tests.protocol.decoding import decode_deploy_models
 from tests.protocol.old_peer import ENUMS, HEALTHCHECK, LIFECYCLE, message_class
 
 ADDRESS = DeployModels(SimulatorName("essim"), SimulationId("sim-1"))
@@ -119,7 +120,7 @@ def test_the_java_of_deployed_peers_still_finds_its_classes() -> None:
 
 def test_mso_reads_what_an_old_peer_asks_for() -> None:
     """A DeployModels of version 1 is taken whole, with nothing to remark."""
-    decoded = lifecycle.decode_deploy_models(
+    decoded = decode_deploy_models(
         ADDRESS, bytes.fromhex(DEPLOY_MODELS), redelivered=False, capabilities=Capabilities()
     )
     assert decoded.warnings == ()
@@ -178,7 +179,7 @@ def test_bytes_that_are_no_protobuf_are_undecodable(payload: bytes) -> None:
     with pytest.raises(lifecycle.Undecodable):
         lifecycle.check_simulation_done(payload)
     with pytest.raises(lifecycle.Undecodable):
-        lifecycle.decode_deploy_models(ADDRESS, payload, redelivered=False, capabilities=EVERYTHING)
+        decode_deploy_models(ADDRESS, payload, redelivered=False, capabilities=EVERYTHING)
 
 
 @pytest.mark.parametrize("fate", (FAILED, SUCCEEDED))
@@ -216,6 +217,6 @@ def test_unknown_fields_do_no_harm() -> None:
     added = bytes.fromhex("9a0602686aa00601")  # field 99 with text, field 100 with a number
     configuration = bytes.fromhex("0a016d1203693a31") + added
     payload = bytes.fromhex("0a02736f12") + bytes([len(configuration)]) + configuration + added
-    decoded = lifecycle.decode_deploy_models(ADDRESS, payload, redelivered=False, capabilities=EVERYTHING)
+    decoded = decode_deploy_models(ADDRESS, payload, redelivered=False, capabilities=EVERYTHING)
     assert [(spec.model, spec.image) for spec in decoded.order.models] == [("m", "i:1")]
     assert decoded.warnings == ()

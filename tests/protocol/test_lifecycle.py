@@ -21,9 +21,10 @@ from mso.model import (
     SimulatorName,
 )
 from mso.protocol import MAX_VERSION, lifecycle
-from mso.protocol.lifecycle import Decoded, Undecodable, decode_deploy_models
+from mso.protocol.lifecycle import SLICE, Decoded, Undecodable, decoding
 from mso.protocol.messages import lifecycle_pb2
 from mso.protocol.topics import DeployModels
+from tests.protocol.decoding import decode_deploy_models
 
 ADDRESS = DeployModels(SimulatorName("essim"), SimulationId("sim-1"))
 EVERYTHING = Capabilities(command=True, resources=True, secrets=True)
@@ -358,6 +359,16 @@ def test_the_digest_tells_payloads_apart() -> None:
     """The same bytes are the same request, any other bytes another one."""
     one, same, other = (decode(message).order.request.digest for message in (asked(), asked(), asked(version=1)))
     assert one == same != other
+
+
+def test_a_large_request_is_decoded_in_slices() -> None:
+    """Whoever decodes it can do something else in between; the models are all there, in their order."""
+    names = [f"m-{number}" for number in range(2 * SLICE + 1)]
+    payload = asked(*(Configuration(modelID=name, imageUrl="i:1") for name in names)).SerializeToString()
+    slices = decoding(ADDRESS, payload, redelivered=False, capabilities=EVERYTHING)
+    assert len(list(slices)) == 3
+    decoded = decode_deploy_models(ADDRESS, payload, redelivered=False, capabilities=EVERYTHING)
+    assert [spec.model for spec in decoded.order.models] == names
 
 
 @given(st.binary(max_size=200))
