@@ -155,6 +155,7 @@ class Service:
                 )
             await edges.enter_async_context(self._lease)
             if await self._is_stopped_before(self._lease.acquire(self._wait_for)):
+                log.info("service.stopped")
                 return
             await edges.enter_async_context(self._ledger)
             await self._ledger.claim()

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hostility = options.hostility or (40.0 if options.backplane == "local" else 80.0)
     terms = Terms(options.seed, hostility, frozenset(options.without.split(",") if options.without else ()))
     with _world(options.backplane, directory) as world:
+        print(f"seed {terms.seed}, {world.backplane}, rounds of {hostility:g} s and a rest, in {directory}")
         for why in world.left_out:
             print(f"left out: {why}")
         verdict = _play(world, terms, options)

@@ -100,8 +100,9 @@ _USUAL_GAPS = {"mso": 5.0, "broker": 6.0, "disk": 12.0, "clock": 12.0, "database
 """Seconds between the faults of a lane, on average."""
 _MOODS = (None, 0.3, 1.0, 1.0, 2.0)
 """What a lane does with its gaps in a round: one in five is quiet, one in five a storm."""
-_A_STANDBY_TAKES_OVER = 22.0
-"""Seconds of a pause after which nobody holds the lease any more."""
+_LONG_SECONDS = 32.0
+"""After this a lease is anybody's, and a connection that is silent has been given up."""
+_LONG_AT_TIMES = (Kind.MSO_PAUSE, Kind.BROKER_PAUSE, Kind.LINK_DELAY)
 
 
 def faults_of_round(seed: str, kinds: Collection[Kind], seconds: float, processes: int = 1) -> tuple[Fault, ...]:
@@ -127,8 +128,8 @@ def _lane(rng: random.Random, lane: str, kinds: list[Kind], seconds: float, proc
         (kind,) = rng.choices(kinds, [_WAYS[one].weight for one in kinds])
         lasts = rng.choice((0.0, 1.0, 1.0)) * rng.uniform(_WAYS[kind].least, _WAYS[kind].most)
         lasts = max(lasts, _WAYS[kind].least)
-        if processes > 1 and kind is Kind.MSO_PAUSE and rng.random() < 0.4:
-            lasts = _A_STANDBY_TAKES_OVER  # whoever wakes up then has been deposed, and does not know it
+        if kind in _LONG_AT_TIMES and rng.random() < (0.4 if processes > 1 and kind is Kind.MSO_PAUSE else 0.08):
+            lasts = _LONG_SECONDS
         jump = rng.choice((-1, 1)) * rng.choice((30.0, 600.0, 7200.0)) * rng.random()
         cue = rng.choice((Cue.NONE, *Cue))
         faults.append(

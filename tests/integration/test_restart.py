@@ -204,6 +204,18 @@ def test_a_second_service_with_the_same_state_waits_and_takes_over_from_one_that
     assert ends(peer.wait_for_end("sim")) == {"m": (1, 9)}
 
 
+def test_one_that_waits_ends_when_it_is_told_to(mso: MsoProcess) -> None:
+    """SIGTERM: exit status 0, and the active one goes on."""
+    first = mso.process
+    assert first
+    mso.set("MSO_HTTP_PORT", "0")
+    mso.start(wait=False)
+    mso.wait_for_event("service.standby")
+    assert mso.stop() == 0
+    assert first.poll() is None
+    mso.process = first
+
+
 def test_a_ledger_of_a_newer_release_is_refused_in_one_line(mso: MsoProcess) -> None:
     """It is left as it is, and the exit status is 1."""
     assert mso.stop() == 0
