@@ -13,7 +13,6 @@ pytestmark = [
     pytest.mark.broker,
     pytest.mark.process,
     pytest.mark.timeout(540),  # a round that goes wrong is waited for
-    pytest.mark.skip(reason="until the ledger is wired in"),
 ]
 
 
