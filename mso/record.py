@@ -53,7 +53,7 @@ log = structlog.get_logger()
 
 SLICE = 200
 """How many effects follow one another before the event loop may do something else."""
-PAUSE_CAP_SECONDS = 5.0
+PAUSE_CAP_SECONDS = 1.0
 """The longest pause before a commit is tried again: once there is room on the disk, much waits for it."""
 PRUNE_SECONDS = 3600.0
 

@@ -296,6 +296,14 @@ def test_an_attempt_is_one_process_at_a_time() -> None:
     assert scene.wrongs() == {Wrong.STARTED_TWICE}
 
 
+def test_a_good_end_that_nobody_had_room_to_write_down_may_be_tried_again() -> None:
+    """Its exit code found no room, nor did what a living MSO saw of it before it was killed."""
+    scene = retried((0, 0), 0, 2)
+    assert scene.wrongs() == {Wrong.STARTED_TWICE}
+    scene.suffers(Kind.DISK_FULL, began=scene.lives[0].began)
+    assert scene.wrongs() == set()
+
+
 def test_nothing_is_started_after_its_end_was_told() -> None:
     scene, run = single()
     scene.lives.clear()

@@ -172,10 +172,18 @@ def starts(account: Account, model: ModelPlan, evidence: Evidence) -> Iterator[F
     for earlier, later in pairwise(lives):
         if earlier.ended is None or earlier.ended > later.began + A_MOMENT:
             yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started while it lived", account.run)
-        elif earlier.said == 0:
+        elif earlier.said == 0 and not _nobody_could_know(earlier, evidence):
             yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started after it had ended well", account.run)
     if told and lives and lives[-1].began > told[0].at + A_MOMENT:
         yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started after its end had been told", account.run)
+
+
+def _nobody_could_know(life: Life, evidence: Evidence) -> bool:
+    """Whether there was no room for its exit code, nor in the ledger for what a living MSO saw of it."""
+    return life.ended is not None and any(
+        fault.kind is Kind.DISK_FULL and fault.began <= life.ended <= fault.ended + A_MOMENT
+        for fault in evidence.faults
+    )
 
 
 def is_unknown(account: Account, model: ModelPlan, evidence: Evidence) -> bool:
