@@ -4,6 +4,7 @@ It imports nothing but Python's own, so that it starts in a moment, and runs alo
 register is at $REGISTER (host:port). When that is gone it ends: nothing of a harness outlives it.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -13,6 +14,7 @@ import time
 
 NOBODY_THERE = 75
 UNTOLD = 143
+HEARD_SECONDS = 5.0
 
 
 def main() -> None:
@@ -27,6 +29,12 @@ def main() -> None:
         nonlocal ending
         ending = True  # from here on SIGTERM comes too late
         register.sendall(f"{word} {code}\n".encode())
+        register.shutdown(socket.SHUT_WR)
+        # Until it was heard: what is still on its way when the network of a pod is taken down is lost.
+        register.settimeout(HEARD_SECONDS)
+        with contextlib.suppress(OSError):
+            while register.recv(4096):
+                pass
         if code < 0:
             os.kill(os.getpid(), -code)
             code = UNTOLD

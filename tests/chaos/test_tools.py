@@ -94,7 +94,8 @@ def test_a_model_waits_for_its_release_and_is_announced_when_all_was_said(desk: 
 def test_sigterm_is_answered_as_planned(desk: Desk, way: OnTerm, code: int) -> None:
     desk.expect(Fate(on_term=way, endless=True, ready=0.0))
     process, life = desk.start()
-    desk.until(lambda: desk.announced)  # from then on it has its orders, or they are on their way
+    desk.until(lambda: desk.announced)
+    time.sleep(0.5)  # its orders are on their way, and it does not say when it has read them
     while life.termed is None:
         process.send_signal(signal.SIGTERM)
         desk.board.wait(lambda: life.termed, time.monotonic() + 0.2)
