@@ -108,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--round", type=int, metavar="N", help="only this round of the run")
     parser.add_argument("--hostility", type=float, metavar="S", help="seconds of faults in a round (40, with pods 80)")
-    parser.add_argument("--without", default="", metavar="LANES", help="leave out faults, by lane or by name")
+    parser.add_argument(
+        "--without", default="", metavar="WHAT", help="leave out faults, by lane or name; or same-bytes"
+    )
     parser.add_argument("--stop-early", action="store_true", help="end with the first round that is not as promised")
     parser.add_argument("--directory", type=Path, help="keep everything there, whatever comes of it")
     return parser

@@ -3,7 +3,7 @@
 No message of MSO names its run. It is told like this:
 
 - A ModelHasTerminated is about the run that has a model of this id; where several have (runs of the same bytes), about
-  the one whose code it carries, else the newest.
+  the newest of those that its code fits.
 - AllModelsHaveTerminated and ModelsReady are about the newest run of the simulation that was asked for. But the first
   AllModelsHaveTerminated is that of the newest run only when each of its models was told; one that comes before is
   another copy of that of the run before, which is over: else nobody would have asked for the newest one.
@@ -146,9 +146,8 @@ class _Reading:
         asked = self._asked.get(word.simulation)
         known = runs[: runs.index(asked) + 1] if asked else []
         owners = [account for account in known if account.run.owns(word)]
-        exact = [account for account in owners if word.end.exitCode in _codes(account.run, word.model)]
-        if exact or owners:
-            return (exact or owners)[-1]
+        if owners:
+            return owners[-1]
         # What was given up may end in any way, and late.
         given_up = [one for one in known if one.run.ended is None and word.model in one.run.plan.ids]
         return given_up[-1] if given_up else None
@@ -159,7 +158,3 @@ class _Reading:
             return newest
         before = runs[: runs.index(newest)]
         return before[-1] if before and before[-1].over else newest
-
-
-def _codes(run: Played, model: str) -> tuple[int, ...]:
-    return next(one.fate.codes for one in run.plan.models if one.id == model)

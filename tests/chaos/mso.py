@@ -17,6 +17,8 @@ class Mso:
 
     def __init__(self, environment: Mapping[str, str], directory: Path, on_own_end: Callable[[int], None]) -> None:
         self.log = directory / "mso.log"
+        self.logs: list[Path] = []
+        """All that were written so far, in order."""
         self._environment = dict(environment)
         self._directory = directory
         self._on_own_end = on_own_end
@@ -27,6 +29,8 @@ class Mso:
         with self._lock, self.log.open("ab") as log:
             if self._process is not None:
                 return
+            if self.log not in self.logs:
+                self.logs.append(self.log)
             process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "mso", "run", "--env-file", "/dev/null"],
                 env=self._environment,

@@ -7,7 +7,7 @@ simulation of which a run was never ended is not used again: its id is, with a n
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tests.chaos.evidence import Evidence, Happened, Life, Played, Word
@@ -27,6 +27,10 @@ MORE_THAN_ENOUGH = 30
 """Runs planned for each slot: a round ends before they do."""
 
 
+SAME_BYTES = "same-bytes"
+"""Leave out runs that are asked for in the very bytes of the run before, without a requestId."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a run is like."""
@@ -35,7 +39,7 @@ class Terms:
     hostility: float = 40.0
     """Seconds of each round in which faults are made and runs are begun."""
     without: frozenset[str] = frozenset()
-    """Lanes, or kinds, of faults to leave out."""
+    """Lanes, or kinds, of faults to leave out; and SAME_BYTES, which is no fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ def plan_of_round(terms: Terms, number: int, can: Can, world: World) -> tuple[tu
     seed = f"{terms.seed}/{number}"
     kinds = {kind for kind in world.kinds if kind.lane not in terms.without and kind.name not in terms.without}
     faults = faults_of_round(seed, kinds, terms.hostility, len(world.msos))
+    can = replace(can, same_bytes=SAME_BYTES not in terms.without)
     return runs_of_round(seed, can, MORE_THAN_ENOUGH), faults
 
 

@@ -1,5 +1,6 @@
 """A minute of chaos: whatever is killed, stopped, cut off and filled up, nothing is lost and nothing is told wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,11 @@ def test_a_minute_on_this_machine(directory: Path, survive: Survive) -> None:
 
 @pytest.mark.cluster
 def test_a_minute_on_a_cluster(directory: Path, survive: Survive) -> None:
-    """The same with pods, and with an API server and an etcd that fail as well."""
+    """The same with pods, and an API server and an etcd that fail as well: not beside other tests of the cluster."""
+    if os.environ.get("MSO_TEST_CHAOS") != "cluster":
+        pytest.skip(
+            "a minute of chaos on a cluster is for MSO_TEST_CHAOS=cluster: it stops the cluster's own components"
+        )
     from tests.chaos import world_cluster
 
     if why := world_cluster.trouble():

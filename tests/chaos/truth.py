@@ -150,7 +150,7 @@ def _tries(
     excused = reasons.removed or reasons.disk or model.image == NO_IMAGE
     if has_not_failed := end.status == lifecycle_pb2.SUCCESSFULL:
         excused = True
-    if not excused and len(lives) < tries:
+    if not excused and 0 < len(lives) < tries:
         yield Finding(Wrong.NOT_TRIED, f"{model.id} was given up after {len(lives)} of {tries} attempts", account.run)
     if account.run.plan.request.version == 2 and not len(lives) <= end.attempt <= tries:
         text = f"{model.id} is told as attempt {end.attempt} of {tries}, and was started {len(lives)} times"

@@ -87,13 +87,13 @@ class World:
         return []
 
     def logs(self) -> list[Path]:
-        """Where one reads what MSO thought."""
-        return [mso.log for mso in self.msos]
+        """Where one reads what MSO thought of late: one that was not started in a round goes on in the log before."""
+        return [log for mso in self.msos for log in mso.logs[-2:]]
 
     def new_log(self, name: str) -> None:
         """From the next start on each MSO writes another file."""
         for number, mso in enumerate(self.msos):
-            mso.log = self.directory / f"{name}{number or ''}.log"
+            mso.log = self.directory / f"{name}{'-other' if number else ''}.log"
 
     @contextlib.contextmanager
     def inflict(self, fault: Fault) -> Iterator[None]:
@@ -157,6 +157,7 @@ class World:
         }
         mso = Mso({**usual, **environment}, self.directory, self._note_own_end)
         self.msos.append(mso)
+        self.new_log("mso")
         self._stack.callback(mso.kill)
         mso.start()
         return mso
