@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from mso.config import Config
@@ -187,9 +188,17 @@ class ClusterWorld(World):
             "command": ["python3", "-I", "-S", "-c", program],
         }
         path = self.directory / "template.json"
-        template = {"spec": {"terminationGracePeriodSeconds": GRACE_SECONDS}}
+        template = {"spec": {"terminationGracePeriodSeconds": GRACE_SECONDS, "affinity": self._real_nodes()}}
         path.write_text(json.dumps({"template": template, "images": {IMAGE: {"spec": {"containers": [model]}}}}))
         return path
+
+    def _real_nodes(self) -> dict[str, Any]:
+        """The nodes that are there now: on those that somebody else only plays no model would really run."""
+        names = self.cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
+        real = [name for name in names if not name.startswith("fake-")]
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": real}
+        terms = [{"matchExpressions": [here]}]
+        return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
 
     def _clean_up(self) -> None:
         # An API that somebody else has killed meanwhile must not hide what went wrong before.
