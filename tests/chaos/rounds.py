@@ -161,6 +161,7 @@ class Rounds:
             orchestrator.session.hand_over()
         words: list[Word] = world.judge.hand_over()
         lives: list[Life] = world.register.hand_over(self._runs)
+        left = world.left()
         happened: list[Happened] = world.happened[:]
         world.happened.clear()
         return Evidence(
@@ -170,6 +171,6 @@ class Rounds:
             faults=happened,
             before=tuple(self._last.values()),
             pods=world.pods(),
-            left=world.left(),
+            left=left,
             touched=world.touched(),
         )

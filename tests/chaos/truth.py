@@ -19,6 +19,8 @@ SLACK = 2.0
 """Seconds by which a time limit may be taken too early: nobody here knows to the instant since when it runs."""
 A_MOMENT = 1.0
 """Seconds by which our own threads may see late what they see."""
+GIVEN_UP = 15.0
+"""Seconds that a kubelet may take to notice that a pod is not wanted any more."""
 STARTING = 40.0
 """Seconds that a start is tried while the disk is full, and a bit."""
 
@@ -97,7 +99,8 @@ def untruths(account: Account, model: ModelPlan, evidence: Evidence) -> Iterator
         end.reason, started=len(lives) >= end.attempt, model=model
     ):
         yield Finding(Wrong.UNTRUE, f"{model.id}: {end.reason} does not fit: {end.message}", account.run)
-    yield from _as_it_ended(account, model, told[0], lives, reasons)
+    unseen = _may_be_unseen(told[0], lives, reasons, evidence)
+    yield from _as_it_ended(account, model, told[0], lives, reasons, unseen=unseen)
     yield from _tries(account, model, end, lives, reasons)
 
 
@@ -111,8 +114,23 @@ def _form(account: Account, end: lifecycle_pb2.ModelHasTerminated, payload: byte
     return ""
 
 
+def _may_be_unseen(told: Word, lives: Sequence[Life], reasons: Reasons, evidence: Evidence) -> bool:
+    """Whether a pod was removed before MSO saw that it had ended by itself.
+
+    A kubelet tells late that a container has ended. In a run that is being stopped the pod is removed meanwhile; if MSO
+    is down when the last word about it comes, nobody hears that.
+    """
+    since = lives[-1].ended if lives else None
+    if since is None or not reasons.stopped or not evidence.pods:
+        return False
+    return any(
+        fault.kind.lane in ("mso", "api", "database") and fault.began <= told.at and fault.ended >= since
+        for fault in evidence.faults
+    )
+
+
 def _as_it_ended(
-    account: Account, model: ModelPlan, told: Word, lives: Sequence[Life], reasons: Reasons
+    account: Account, model: ModelPlan, told: Word, lives: Sequence[Life], reasons: Reasons, *, unseen: bool
 ) -> Iterator[Finding]:
     code = told.end.exitCode
     last = max((life for life in lives), key=lambda life: life.began, default=None)
@@ -131,6 +149,8 @@ def _as_it_ended(
         true = {exit_code(last.said)} | (REMOVED if reasons.disk or reasons.hand else frozenset())
         if last.said != 0 and reasons.removed:
             true |= REMOVED
+        if unseen:
+            true |= {NO_EXIT_CODE}
         if code not in true:
             yield Finding(Wrong.UNTRUE, f"{model.id} {happened}, and is told as {_words(told)}", account.run)
     elif not reasons.removed:
@@ -174,7 +194,9 @@ def starts(account: Account, model: ModelPlan, evidence: Evidence) -> Iterator[F
             yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started while it lived", account.run)
         elif earlier.said == 0 and not _nobody_could_know(earlier, evidence):
             yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started after it had ended well", account.run)
-    if told and lives and lives[-1].began > told[0].at + A_MOMENT:
+    # A pod that is given up may be on its way into a container, and is removed only then.
+    patience = GIVEN_UP if evidence.pods and told and told[0].end.exitCode in REMOVED and len(lives) == 1 else A_MOMENT
+    if told and lives and lives[-1].began > told[0].at + patience:
         yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started after its end had been told", account.run)
 
 
