@@ -148,11 +148,11 @@ def _configured(run: Callable[[config.Config, argparse.Namespace], int], options
 
 
 def _run(configuration: config.Config, options: argparse.Namespace) -> int:
-    if options.check and configuration.local_images:
-        LocalImages.load(configuration.local_images)
-    if options.check and configuration.pod_template:
-        PodTemplate.load(configuration.pod_template)
     if options.check:
+        if configuration.local_images:
+            LocalImages.load(configuration.local_images)
+        if configuration.pod_template:
+            PodTemplate.load(configuration.pod_template)
         for variable, value in configuration.shown().items():
             print(f"{variable}={value}")
         return 0

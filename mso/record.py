@@ -188,19 +188,21 @@ class Record:
                 return ()
 
     def _run(self, key: RunKey) -> RunKept:
-        run = self._inventory.run(key)
-        assert run, f"{key} changed, and is not known"
-        return RunKept(record_of(run))
+        return RunKept(record_of(self._changed(key)))
 
     def _adopted(self, key: RunKey) -> Iterable[Entry]:
-        run = self._inventory.run(key)
-        assert run, f"{key} was adopted, and is not known"
+        run = self._changed(key)
         yield RunKept(record_of(run))
         requests = {model.request.digest: model.request for model in run.models.values()}
         for request in requests.values():
             yield RequestKept(key, request.digest, request.request_id)
         for model in run.models.values():
             yield ModelAsked(model)
+
+    def _changed(self, key: RunKey) -> Run:
+        run = self._inventory.run(key)
+        assert run, f"{key} changed, and is not known"
+        return run
 
 
 def record_of(run: Run) -> RunRecord:

@@ -58,7 +58,7 @@ class Service:
 
     def __init__(self, config: Config, inventory: Inventory | None = None) -> None:
         self._config = config
-        self._simulators = tuple(SimulatorName(name) for name in config.simulators)
+        self._simulators = served_simulators(config)
         self._lease = build_lease(config)
         self._ledger = build_ledger(config)
         self._backplane = build_backplane(config)
@@ -276,9 +276,13 @@ def build_ledger(config: Config, *, read_only: bool = False) -> Ledger:
     return SqlLedger(config.database_url or config.state_dir / "ledger.sqlite", read_only=read_only)
 
 
+def served_simulators(config: Config) -> tuple[SimulatorName, ...]:
+    return tuple(SimulatorName(name) for name in config.simulators)
+
+
 def build_broker(config: Config, may_connect: Callable[[], Awaitable[None]]) -> Broker:
     """The MQTT edge with exactly the filters of the simulators that are served, and a last will for each of them."""
-    simulators = tuple(SimulatorName(name) for name in config.simulators)
+    simulators = served_simulators(config)
     online = lifecycle.mso_status(online=True, software_version=__version__)
     offline = lifecycle.mso_status(online=False, software_version=__version__)
     settings = replace(
@@ -303,8 +307,8 @@ def build_absentee(config: Config, may_connect: Callable[[], Awaitable[None]]) -
 
 def witness_settings(config: Config) -> MqttSettings:
     """The filters of the witness."""
-    simulators = tuple(SimulatorName(name) for name in config.simulators)
-    return replace(mqtt_settings(config), filters=topics.witness_filters(simulators, config.mqtt_client_id))
+    filters = topics.witness_filters(served_simulators(config), config.mqtt_client_id)
+    return replace(mqtt_settings(config), filters=filters)
 
 
 def build_visitor(config: Config) -> Broker:

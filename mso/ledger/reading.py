@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, and_, exists, func, or_, select
 from sqlalchemy import Row as Record
 
 from mso import recollection
@@ -66,8 +66,7 @@ def _known_runs(
 ) -> Iterator[KnownRun]:
     taken: defaultdict[RunKey, list[RequestKept]] = defaultdict(list)
     them = wanted.subquery()
-    is_of_them = and_(requests.c.simulation == them.c.simulation, requests.c.run == them.c.run)
-    for record in connection.execute(select(requests).join(them, is_of_them).order_by(requests.c.kept)):
+    for record in connection.execute(select(requests).join(them, is_of_run(requests, them)).order_by(requests.c.kept)):
         request = _request(record)
         taken[request.run].append(request)
     for record in connection.execute(wanted):
@@ -91,10 +90,9 @@ def runs_of(connection: Connection, simulation: str, limit: int) -> tuple[RunSum
     if simulation:
         wanted = wanted.where(runs.c.simulation == simulation)
     them = wanted.subquery()
-    is_of_them = and_(models.c.simulation == them.c.simulation, models.c.run == them.c.run)
     counted = (
         select(models.c.simulation, models.c.run, models.c.state, func.count(), func.min(models.c.created_at))
-        .join(them, is_of_them)
+        .join(them, is_of_run(models, them))
         .group_by(models.c.simulation, models.c.run, models.c.state)
     )
     tallies: defaultdict[RunKey, dict[State, int]] = defaultdict(dict)
@@ -128,9 +126,9 @@ def withheld(connection: Connection, simulation: str) -> Row | None:
     return _row(found) if found is not None and found.done and found.withheld else None
 
 
-def is_of_run(table: Table) -> ColumnElement[bool]:
+def is_of_run(table: Table, beside: FromClause = runs) -> ColumnElement[bool]:
     """Whether what stands in a table is of the run beside it."""
-    return and_(table.c.simulation == runs.c.simulation, table.c.run == runs.c.run)
+    return and_(table.c.simulation == beside.c.simulation, table.c.run == beside.c.run)
 
 
 # -- values ---------------------------------------------------------------------------------------------------------
