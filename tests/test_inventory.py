@@ -58,26 +58,7 @@ from tests.builders import (
     spec,
     without,
 )
-
-
-class Told(list[Change]):
-    """What an observer heard."""
-
-    def of(self, *kinds: type[Change]) -> list[Change]:
-        return [change for change in self if isinstance(change, kinds)]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [type(change).__name__ for change in self]
-
-    @property
-    def ends(self) -> list[tuple[str, State]]:
-        """The models whose end was told, in order."""
-        return [
-            (change.model.key.model, change.model.state)
-            for change in self
-            if isinstance(change, ModelChanged) and change.model.state.terminal
-        ]
+from tests.observer import Told
 
 
 @pytest.fixture
@@ -92,9 +73,7 @@ def inventory(clock: Clock) -> Inventory:
 
 @pytest.fixture
 def told(inventory: Inventory) -> Told:
-    told = Told()
-    inventory.subscribe(told.append)
-    return told
+    return Told(inventory)
 
 
 def end_run(inventory: Inventory, run: int = 1, simulation: str = SIM) -> None:
@@ -842,9 +821,7 @@ def test_what_lives_is_never_forgotten_to_save_memory(clock: Clock) -> None:
 
 def test_every_observer_hears_every_change_in_order(inventory: Inventory) -> None:
     """Observers do not depend on each other."""
-    one, two = Told(), Told()
-    inventory.subscribe(one.append)
-    inventory.subscribe(two.append)
+    one, two = Told(inventory), Told(inventory)
     inventory.add(order("a"))
     inventory.apply(attempt("a"), Ready())
     end_run(inventory)

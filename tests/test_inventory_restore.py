@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from mso.changes import (
-    Change,
     ModelAdded,
     ModelChanged,
     ModelRemoved,
@@ -36,17 +35,10 @@ from tests.builders import (
     run_of,
     spec,
 )
+from tests.observer import Told
 
 READY: dict[str, Any] = {"state": State.RUNNING, "ready": True}
 ENDED: dict[str, Any] = {"state": State.SUCCEEDED, "ready": True, "exit_code": 0, "finished_at": NOW}
-
-
-class Told(list[Change]):
-    """What an observer heard."""
-
-    @property
-    def kinds(self) -> list[str]:
-        return [type(change).__name__ for change in self]
 
 
 @pytest.fixture
@@ -61,9 +53,7 @@ def inventory(clock: Clock) -> Inventory:
 
 @pytest.fixture
 def told(inventory: Inventory) -> Told:
-    told = Told()
-    inventory.subscribe(told.append)
-    return told
+    return Told(inventory)
 
 
 # -- restoring --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.kubernetes_cluster import Cluster, python_image
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer
 from tests.service import MsoProcess
+from tests.tcp_proxy import TcpProxy
 
 StartMso = Callable[..., MsoProcess]
 NewPlace = Callable[..., Place]
@@ -77,6 +79,26 @@ def peer(broker: Mosquitto) -> Iterator[Peer]:
 def gates(cluster: Cluster) -> Iterator[Gates]:
     with Gates(cluster.gateway()) as gates:
         yield gates
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[TcpProxy]:
+    server = urlsplit(cluster.access()["clusters"][0]["cluster"]["server"])
+    assert server.hostname
+    with TcpProxy(server.hostname, server.port or 443) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def by_proxy(cluster: Cluster, proxy: TcpProxy, tmp_path: Path) -> Path:
+    """A kubeconfig that leads through the proxy; the certificate is still that of the server."""
+    access = cluster.access()
+    there = access["clusters"][0]["cluster"]
+    there["tls-server-name"] = urlsplit(there["server"]).hostname
+    there["server"] = f"https://127.0.0.1:{proxy.port}"
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(access))
+    return path
 
 
 @pytest.fixture

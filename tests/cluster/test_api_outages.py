@@ -1,12 +1,7 @@
 """The way to the Kubernetes API breaks in every way it can: MSO goes on, says so, and loses nothing."""
 
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import pytest
 
 from tests.cluster.conftest import StartMso
 from tests.cluster.gates import Gates
@@ -21,26 +16,6 @@ SOON = 20.0
 """Seconds within which an end is told that the API shows. Two to three are usual; what is slow here is the machine."""
 CALL_SECONDS = 20.0
 """How long MSO waits for the answer to a call."""
-
-
-@pytest.fixture
-def proxy(cluster: Cluster) -> Iterator[TcpProxy]:
-    server = urlsplit(cluster.access()["clusters"][0]["cluster"]["server"])
-    assert server.hostname
-    with TcpProxy(server.hostname, server.port or 443) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def by_proxy(cluster: Cluster, proxy: TcpProxy, tmp_path: Path) -> str:
-    """A kubeconfig that leads through the proxy; the certificate is still that of the server."""
-    access = cluster.access()
-    there = access["clusters"][0]["cluster"]
-    there["tls-server-name"] = urlsplit(there["server"]).hostname
-    there["server"] = f"https://127.0.0.1:{proxy.port}"
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(access))
-    return str(path)
 
 
 def test_what_ends_while_the_api_server_is_dead_is_told_when_it_is_back(
@@ -85,11 +60,11 @@ def test_an_api_server_that_hangs_makes_it_unready_and_not_dead(
 
 
 def test_a_watch_that_is_silent_costs_nothing_but_time(
-    place: Place, gates: Gates, proxy: TcpProxy, by_proxy: str, start_mso: StartMso, peer: Peer
+    place: Place, gates: Gates, proxy: TcpProxy, by_proxy: Path, start_mso: StartMso, peer: Peer
 ) -> None:
     """All connections go silent and stay open: an end is told by the next listing that gets through."""
     resync = 2.0
-    mso = start_mso(place, KUBECONFIG=by_proxy, MSO_RESYNC_SECONDS=str(resync))
+    mso = start_mso(place, KUBECONFIG=str(by_proxy), MSO_RESYNC_SECONDS=str(resync))
     peer.deploy("sim", order(configuration("a", "gated"), version=2))
     gates.wait_for("a")
     mso.wait_for_event("model.deployed")
@@ -102,10 +77,10 @@ def test_a_watch_that_is_silent_costs_nothing_but_time(
 
 
 def test_a_watch_that_is_cut_again_and_again_loses_nothing(
-    place: Place, gates: Gates, proxy: TcpProxy, by_proxy: str, start_mso: StartMso, peer: Peer
+    place: Place, gates: Gates, proxy: TcpProxy, by_proxy: Path, start_mso: StartMso, peer: Peer
 ) -> None:
     """Also without listings, and also of a pod that is gone meanwhile: the watch goes on from where it was."""
-    start_mso(place, KUBECONFIG=by_proxy, MSO_RESYNC_SECONDS="3600")
+    start_mso(place, KUBECONFIG=str(by_proxy), MSO_RESYNC_SECONDS="3600")
     codes = {"a": 0, "b": 1, "c": 2, "d": 3}
     peer.deploy("sim", order(*(configuration(model, "gated") for model in [*codes, "deleted"]), version=2))
     proxy.cut()
@@ -126,10 +101,10 @@ def test_a_watch_that_is_cut_again_and_again_loses_nothing(
 
 
 def test_creates_that_are_not_answered_are_made_once(
-    place: Place, gates: Gates, proxy: TcpProxy, by_proxy: str, start_mso: StartMso, peer: Peer
+    place: Place, gates: Gates, proxy: TcpProxy, by_proxy: Path, start_mso: StartMso, peer: Peer
 ) -> None:
     """Calls that hang are given up and tried again; those that arrive late after all make no second pod."""
-    mso = start_mso(place, KUBECONFIG=by_proxy)
+    mso = start_mso(place, KUBECONFIG=str(by_proxy))
     proxy.stop_answering()
     models = ("a", "b", "c")
     began = time.monotonic()

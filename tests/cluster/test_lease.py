@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -37,26 +36,6 @@ def contend(cluster: Cluster, place: Place) -> Iterator[Contend]:
             return running.enter_context(Contender("kubernetes", place.namespace, str(kubeconfig)))
 
         yield start
-
-
-@pytest.fixture
-def proxy(cluster: Cluster) -> Iterator[TcpProxy]:
-    server = urlsplit(cluster.access()["clusters"][0]["cluster"]["server"])
-    assert server.hostname
-    with TcpProxy(server.hostname, server.port or 443) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def by_proxy(cluster: Cluster, proxy: TcpProxy, tmp_path: Path) -> Path:
-    """A kubeconfig that leads through the proxy; the certificate is still that of the server."""
-    access = cluster.access()
-    there = access["clusters"][0]["cluster"]
-    there["tls-server-name"] = urlsplit(there["server"]).hostname
-    there["server"] = f"https://127.0.0.1:{proxy.port}"
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(access))
-    return path
 
 
 def identity(contender: Contender) -> str:

@@ -1,11 +1,12 @@
 """A broker in memory that keeps the contract of mso.broker. Whether it is there, and acknowledges, the test decides."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-from mso.broker import Connection, ConnectionLost, Message
+from mso.broker import ConnectionLost, Message
+from tests.fakes.connections import Connections
 
 
 @dataclass(eq=False)
@@ -22,10 +23,11 @@ class Sent:
         return self.topic.rsplit("/", 1)[1]
 
 
-class FakeBroker:
+class FakeBroker(Connections):
     """Connected from the beginning, and acknowledges at once, unless it is told otherwise."""
 
     def __init__(self, *, connected: bool = True, acknowledges: bool = True) -> None:
+        super().__init__()
         self.sent: list[Sent] = []
         self.acknowledges = acknowledges
         self.acknowledged: list[str] = []
@@ -34,10 +36,6 @@ class FakeBroker:
         """Topics that are no topics."""
         self.heard: Callable[[], None] = lambda: None
         """Called when anything was published."""
-        self._connections = 0
-        self._connection: Connection | None = None
-        self._is_connected = asyncio.Event()
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         if connected:
             self.connect()
 
@@ -48,20 +46,6 @@ class FakeBroker:
         self.disconnect()
 
     # -- the contract -------------------------------------------------------------------------------------------------
-
-    @property
-    def connection(self) -> Connection | None:
-        return self._connection
-
-    async def connected(self, after: int = 0) -> Connection:
-        while self._connection is None or self._connection.number <= after:
-            self._is_connected.clear()
-            await self._is_connected.wait()
-        return self._connection
-
-    async def messages(self) -> AsyncIterator[Message]:
-        while True:
-            yield await self._inbox.get()
 
     def publish(self, topic: str, payload: bytes) -> "asyncio.Future[None]":
         if self._connection is None:
@@ -82,14 +66,11 @@ class FakeBroker:
     # -- what a test does with it -------------------------------------------------------------------------------------
 
     def connect(self, *, session_present: bool = True) -> None:
-        self._connections += 1
-        self._connection = Connection(self._connections, session_present)
-        self._is_connected.set()
+        self._begin(session_present=session_present)
 
     def disconnect(self) -> None:
         """What was not acknowledged may or may not have gone out."""
-        self._connection = None
-        self._is_connected.clear()
+        self._end()
         for sent in self.sent:
             if not sent.future.done():
                 sent.future.set_exception(ConnectionLost())

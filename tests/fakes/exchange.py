@@ -7,12 +7,13 @@ comes back is sent first, and in order, what it did not acknowledge.
 import asyncio
 import copy
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from mso.broker import Connection, ConnectionLost, Message
+from mso.broker import ConnectionLost, Message
+from tests.fakes.connections import Connections
 
 Memory = dict[str, "Session"]
 
@@ -148,20 +149,17 @@ class Exchange:
             stored.sent_before = True
 
 
-class Client:
+class Client(Connections):
     """A broker as mso.broker has it, whose connections come and go as the test says."""
 
     def __init__(self, exchange: Exchange, client_id: str, filters: tuple[str, ...] = ()) -> None:
+        super().__init__()
         self.exchange = exchange
         self.client_id = client_id
         self.filters = filters
         self.acknowledged: list[str] = []
         """The topics of what was acknowledged, on whatever connection."""
         self.link: Link | None = None
-        self._connections = 0
-        self._connection: Connection | None = None
-        self._is_connected = asyncio.Event()
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
 
     # -- the contract ---------------------------------------------------------------------------------------------
 
@@ -175,20 +173,6 @@ class Client:
             self.link.up.popleft()()
         del self.exchange.links[self.client_id]
         self.lose()
-
-    @property
-    def connection(self) -> Connection | None:
-        return self._connection
-
-    async def connected(self, after: int = 0) -> Connection:
-        while self._connection is None or self._connection.number <= after:
-            self._is_connected.clear()
-            await self._is_connected.wait()
-        return self._connection
-
-    async def messages(self) -> AsyncIterator[Message]:
-        while True:
-            yield await self._inbox.get()
 
     def publish(self, topic: str, payload: bytes) -> "asyncio.Future[None]":
         if self.link is None:
@@ -207,9 +191,7 @@ class Client:
         link = Link(self)
         session_present = self.exchange.connect(link)
         self.link = link
-        self._connections += 1
-        self._connection = Connection(self._connections, session_present)
-        self._is_connected.set()
+        self._begin(session_present=session_present)
 
     def lose(self, link: Link | None = None) -> None:
         """The connection ends. What was said on it is heard yet, unless the broker ends it first, or is told to."""
@@ -218,8 +200,7 @@ class Client:
         lost, self.link = self.link, None
         lost.alive = False
         lost.down.clear()
-        self._connection = None
-        self._is_connected.clear()
+        self._end()
         for future in lost.unacknowledged:
             if not future.done():
                 future.set_exception(ConnectionLost())
