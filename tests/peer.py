@@ -25,7 +25,6 @@ class Heard:
     at: float
     """time.monotonic()"""
     retained: bool
-    redelivered: bool
 
     @property
     def name(self) -> str:
@@ -47,6 +46,7 @@ class Peer:
         self.name = name
         self.broker = broker
         self._heard: list[Heard] = []
+        self._deliveries: dict[int, tuple[str, bytes]] = {}
         self._news = threading.Condition()
         self._subscribed = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"peer-{name}", clean_session=False)
@@ -69,7 +69,14 @@ class Peer:
         self._client.loop_stop()
 
     def _take(self, _: mqtt.Client, __: object, message: mqtt.MQTTMessage) -> None:
-        heard = Heard(message.topic, bytes(message.payload), time.monotonic(), message.retain, message.dup)
+        delivery = message.topic, bytes(message.payload)
+        # A broker that was killed sends again what it had not saved as acknowledged, with the same number. MSO sends
+        # again under another one.
+        repeated = message.dup and self._deliveries.get(message.mid) == delivery
+        self._deliveries[message.mid] = delivery
+        if repeated:
+            return
+        heard = Heard(*delivery, time.monotonic(), message.retain)
         with self._news:
             self._heard.append(heard)
             self._news.notify_all()

@@ -236,6 +236,10 @@ class InventoryMachine(RuleBasedStateMachine):
             simulation.last_digests = run.digests
             self.simulations[request.simulation] = simulation
             assert self.inventory.add(order) == run.key
+        elif request.request_id in simulation.requests - run.requests:
+            event("order: of an earlier run")
+            assert self.inventory.add(order) is None
+            return
         else:
             taken = (request.request_id != "" and request.request_id in run.requests) or (
                 order.redelivered and request.digest in run.digests

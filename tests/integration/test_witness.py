@@ -68,7 +68,7 @@ async def test_a_broker_that_is_killed_and_keeps_its_memory_costs_nothing(
         await hand_over_and_kill(mso, mosquitto, token, processed=processed)
         mosquitto.start()
         assert await mso.witness.verdict(TOPIC, token) is (SEEN if processed else NOT_SEEN)
-        assert (await heard())[TOPIC] == processed
+        assert len((await heard())[TOPIC]) == processed
 
 
 @pytest.mark.parametrize("processed", (True, False))
@@ -292,16 +292,24 @@ async def test_thirty_simulations_at_once_each_hear_it_once_a_run(mosquitto: Mos
             take_over = partial(displace, mosquitto, "mso-witness")
             await send_all_among_troubles(rows, mso, *(proxy.cut, mosquitto.stop, mosquitto.start, take_over) * 2)
             assert [(row.done, row.withheld) for row in rows] == [(True, False)] * len(rows)
-            assert await heard() == Counter(row.topic for row in rows)
+            assert {topic: len(copies) for topic, copies in (await heard()).items()} == Counter(row.topic for row in rows)
 
 
 async def test_thirty_simulations_at_once_whose_broker_is_killed_never_hear_it_twice(mosquitto: Mosquitto) -> None:
-    """kill -9 may cost the SO what Mosquitto had taken for it and not yet saved: that is not for MSO to say again."""
+    """But for what Mosquitto itself forgot: it passes on first and saves a moment later.
+
+    What is killed in between is outside the promise (docs/protocol.md, *Promises*). The absentee's queue holds
+    everything that the broker ever saved of them.
+    """
     rows = thrice(30)
     async with an_so(mosquitto) as heard, running(mosquitto) as mso:
         await send_all_among_troubles(rows, mso, *(mosquitto.kill, mosquitto.start) * 3)
         assert all(row.done for row in rows)
-        assert max((await heard()).values()) <= 3
+        copies = await heard()
+        mosquitto.save()
+        remembered = mosquitto.saved()
+        for topic in copies:
+            assert len({copy for copy in copies[topic] if copy in remembered}) <= 3
 
 
 @pytest.mark.parametrize("processed", (True, False))

@@ -1,7 +1,7 @@
 """The witness over real brokers, and a simulation orchestrator that knows the truth."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +14,9 @@ from tests.observers.witnessed import FILTERS, NONCE, Row
 
 END = "/lifecycle/mso/so/the/end"
 
+Copies = defaultdict[str, set[bytes]]
+"""What went out, by topic."""
+
 
 class Numbered(MqttBroker):
     """What it publishes can be told apart, which a ModelsReady cannot: each has another payload."""
@@ -22,7 +25,7 @@ class Numbered(MqttBroker):
 
     def publish(self, topic: str, payload: bytes) -> "asyncio.Future[None]":
         self._published += 1
-        return super().publish(topic, payload if topic == NONCE else str(self._published).encode())
+        return super().publish(topic, payload if topic == NONCE else f"copy {self._published:04}".encode())
 
 
 @dataclass
@@ -51,12 +54,12 @@ async def running(broker: Reachable, *rows: Row, port: int = 0, late_seconds: fl
 
 
 @asynccontextmanager
-async def an_so(broker: Reachable) -> AsyncIterator[Callable[[], "asyncio.Task[Counter[str]]"]]:
-    """A simulation orchestrator with a persistent session; how often each topic went out to it, when it is asked."""
+async def an_so(broker: Reachable) -> AsyncIterator[Callable[[], "asyncio.Task[Copies]"]]:
+    """A simulation orchestrator with a persistent session; what went out to it, when it is asked."""
     async with connected(broker, "so", filters=("/lifecycle/mso/so/#",)) as so:
-        different: set[tuple[str, bytes]] = set()
+        copies: Copies = defaultdict(set)
 
-        async def hear() -> Counter[str]:
+        async def hear() -> Copies:
             while True:
                 try:
                     await so.connected()
@@ -66,14 +69,14 @@ async def an_so(broker: Reachable) -> AsyncIterator[Callable[[], "asyncio.Task[C
                     continue
             while (message := (await receive(so))[0]).topic != END:
                 message.acknowledge()
-                different.add((message.topic, message.payload))  # a broker may send again what was acknowledged
+                copies[message.topic].add(message.payload)  # a broker may send again what was acknowledged
             message.acknowledge()
-            return Counter(topic for topic, _ in different)
+            return copies
 
         yield lambda: asyncio.create_task(hear())
 
 
-def truth(times: int) -> Verdict:
-    """What the verdict must be on what went out so many times."""
-    assert times in (0, 1)
-    return Verdict.SEEN if times else Verdict.NOT_SEEN
+def truth(copies: set[bytes]) -> Verdict:
+    """What the verdict must be on a row of which this went out."""
+    assert len(copies) <= 1
+    return Verdict.SEEN if copies else Verdict.NOT_SEEN
