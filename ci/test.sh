@@ -6,7 +6,8 @@ usage="usage: ci/test.sh [pytest arguments]
 
 Checks lint, types, generated code and locks, then runs the unit tests and all other tests, and ends with the coverage
 and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
-database tests its PostgreSQL, installed if it may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind.
+database tests its PostgreSQL, installed if it may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind;
+tests of images and containers the Docker engine of this machine.
 With paths among the arguments, only the tests there are run, after the same checks.
 
   ci/test.sh -x -k retained
@@ -24,10 +25,12 @@ results=$(mktemp -d)
 policy= # set when this script made the file that keeps packages from starting services
 as_root=()
 cluster_down=() # what ends the cluster, if this script began it
+docker_down=()  # what ends the Docker engine, if this script began it
 shared=         # the directory of this machine that a cluster of this script sees
 
 clean_up() {
     [[ ${#cluster_down[@]} == 0 ]] || "${cluster_down[@]}" >/dev/null 2>&1 || true
+    [[ ${#docker_down[@]} == 0 ]] || "${docker_down[@]}" >/dev/null 2>&1 || true
     rm -rf "$results" ${shared:+"$shared"}
     [[ -z "$policy" ]] || ${as_root[@]+"${as_root[@]}"} rm -f "$policy"
 }
@@ -68,6 +71,23 @@ apt_install() {
         ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable --now "$package" 2>/dev/null || true
     fi
     hash -r
+}
+
+# Tests of images and containers take the Docker engine of this machine, or the one that
+# MSO_TEST_DOCKER_COMMAND starts (and stops, with the argument `down`).
+see_to_docker() {
+    if [[ -n "${MSO_TEST_DOCKER_COMMAND:-}" ]]; then
+        docker info >/dev/null 2>&1 || docker_down=("$MSO_TEST_DOCKER_COMMAND" down)
+        "$MSO_TEST_DOCKER_COMMAND" || return 1 # also where an engine answers: it sees to the base images as well
+    elif ! command -v docker >/dev/null; then
+        echo "docker tests are skipped: no Docker; install it"
+        return
+    elif ! docker info >/dev/null 2>&1; then
+        echo "docker tests are skipped: no Docker engine answers; start it"
+        return
+    fi
+    export MSO_TEST_DOCKER=yes
+    echo "docker tests use the Docker engine of this machine"
 }
 
 see_to_mosquitto() {
@@ -182,6 +202,7 @@ PYTHON
 }
 
 step "environment" ci/prepare_dev_env.sh
+step "docker" see_to_docker
 step "broker" see_to_mosquitto
 step "database" see_to_postgresql
 step "cluster" see_to_cluster
