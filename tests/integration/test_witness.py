@@ -292,7 +292,9 @@ async def test_thirty_simulations_at_once_each_hear_it_once_a_run(mosquitto: Mos
             take_over = partial(displace, mosquitto, "mso-witness")
             await send_all_among_troubles(rows, mso, *(proxy.cut, mosquitto.stop, mosquitto.start, take_over) * 2)
             assert [(row.done, row.withheld) for row in rows] == [(True, False)] * len(rows)
-            assert {topic: len(copies) for topic, copies in (await heard()).items()} == Counter(row.topic for row in rows)
+            assert {topic: len(copies) for topic, copies in (await heard()).items()} == Counter(
+                row.topic for row in rows
+            )
 
 
 async def test_thirty_simulations_at_once_whose_broker_is_killed_never_hear_it_twice(mosquitto: Mosquitto) -> None:
