@@ -151,9 +151,11 @@ async def test_it_is_gone_when_its_parent_was_killed(tmp_path: Path) -> None:
 
 async def test_leaving_ends_it_and_removes_what_was_temporary() -> None:
     """Without a directory of its own it leaves nothing: no process, no file."""
+    before = set(psutil.Process().children(recursive=True))
     async with EmbeddedBroker() as broker:
         directory = broker.log_file.parent
-        children = psutil.Process().children(recursive=True)
+        children = set(psutil.Process().children(recursive=True)) - before
+        assert children
         assert directory.is_dir()
     assert not directory.exists()
     _, alive = psutil.wait_procs(children, PATIENCE)
