@@ -17,7 +17,7 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/../java"
 # `javac -version` also where /usr/bin/javac is there to say that it is not (macOS).
 if ! command -v mvn >/dev/null || ! { "${JAVA_HOME:+$JAVA_HOME/bin/}javac" -version; } >/dev/null 2>&1; then
-    echo "java tests are skipped: no Maven or no JDK; install them (as root: apt-get install maven; brew install maven)"
+    echo "java tests are skipped: no Maven or no JDK; install them (as root: apt-get install maven default-jdk-headless; brew install maven)"
     exit
 fi
 mvn --quiet --batch-mode --no-transfer-progress verify

@@ -16,7 +16,7 @@ from google.protobuf import message_factory, text_format
 
 from mso.protocol.messages import healthcheck_pb2, lifecycle_pb2
 from tests.integration.conftest import StartMso
-from tests.mosquitto import Mosquitto
+from tests.mosquitto import Mosquitto, free_port
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
 
@@ -126,10 +126,10 @@ def variables(mosquitto: Mosquitto) -> dict[str, str]:
     }
 
 
-def start(example: Path, mosquitto: Mosquitto) -> subprocess.Popen[str]:
+def start(example: Path, broker: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["java", "-jar", str(example)],
-        env={"PATH": os.environ["PATH"], **variables(mosquitto)},
+        env={"PATH": os.environ["PATH"], **broker},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -150,7 +150,7 @@ def said(orchestrator: subprocess.Popen[str], status: int = 0) -> list[str]:
 def test_an_orchestrator_in_java_plays_a_simulation(example: Path, mosquitto: Mosquitto, mso: MsoProcess) -> None:
     """Both models are ready, calculate one step, end well, and are reported, each once; and so in the next run."""
     for _ in range(2):
-        heard = said(start(example, mosquitto))
+        heard = said(start(example, variables(mosquitto)))
         assert heard[0] == "sim-1 ModelsReady"
         assert heard[-1] == "sim-1 AllModelsHaveTerminated"
         for model in MODELS:
@@ -158,6 +158,12 @@ def test_an_orchestrator_in_java_plays_a_simulation(example: Path, mosquitto: Mo
             assert heard.count(f"{model} ModelHasTerminated") == 1
         assert heard.count('reason: "Completed"') == 2
     assert [event["run"] for event in mso.events("simulation.added")] == [1, 2]
+
+
+def test_an_orchestrator_in_java_ends_where_there_is_no_broker(example: Path) -> None:
+    """It says so, and no thread keeps it alive."""
+    nobody = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(free_port()), "MQTT_USERNAME": "me", "MQTT_PASSWORD": "secret"}
+    assert said(start(example, nobody), status=1) == []
 
 
 def test_an_orchestrator_in_java_hears_why_it_was_refused(example: Path, mosquitto: Mosquitto, mso: MsoProcess) -> None:
@@ -168,7 +174,7 @@ def test_an_orchestrator_in_java_hears_why_it_was_refused(example: Path, mosquit
     with Peer(mosquitto, "example-so") as other:
         other.deploy("sim-1", order(battery))
         mso.wait_for_event("model.deployed")
-        heard = said(start(example, mosquitto), status=1)
+        heard = said(start(example, variables(mosquitto)), status=1)
     assert heard[0] == "sim-1 DeployModelsRejected"
     assert any(line.startswith("errors:") and "battery" in line for line in heard)
 
@@ -181,7 +187,7 @@ def test_an_orchestrator_in_java_misses_nothing_while_it_is_away(
     images = tmp_path / "images.json"
     images.write_text(json.dumps({"example-model:1": ["sh", "-c", f"until [ -e '{over}' ]; do sleep 0.1; done"]}))
     mso = start_mso(mosquitto, "example-so", MSO_LOCAL_IMAGES=str(images))
-    orchestrator = start(example, mosquitto)
+    orchestrator = start(example, variables(mosquitto))
     mso.wait_for_event("simulation.added")
     orchestrator.send_signal(signal.SIGSTOP)
     mosquitto.restart()

@@ -33,7 +33,7 @@ public final class Orchestrator implements MqttCallbackExtended {
     private static final int AT_LEAST_ONCE = 1;
     private static final boolean NEVER_RETAINED = false;
 
-    /** Something that came in: a message, or a new connection, of which there is nothing to say. */
+    /** What came in: a message, or a new connection, of which there is nothing to say. */
     private static final class News {
         private static final News CONNECTED = new News(null, null);
         private final String topic;
@@ -57,8 +57,14 @@ public final class Orchestrator implements MqttCallbackExtended {
         client.setManualAcks(true);
     }
 
-    public static void main(String[] arguments) throws Exception {
-        System.exit(new Orchestrator().run() ? 0 : 1);
+    public static void main(String[] arguments) {
+        int status = 1;
+        try {
+            status = new Orchestrator().run() ? 0 : 1;
+        } catch (Exception e) {
+            e.printStackTrace();
+        }
+        System.exit(status); // the threads of Paho would keep the program alive
     }
 
     /** Connects, and acts on what comes until the simulation is over; whether it took place. */
