@@ -5,7 +5,8 @@ set -euo pipefail
 usage="usage: ci/test.sh [pytest arguments]
 
 Checks lint, types, generated code and locks, builds and tests java/ where there is a Maven, then runs the unit tests and
-all other tests, and ends with the coverage and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
+all other tests, and ends with the coverage and 'N passed, N failed'.
+Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
 database tests its PostgreSQL, installed if it may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind;
 tests of images and containers the Docker engine of this machine.
 With paths among the arguments, only the tests there are run, after the same checks.

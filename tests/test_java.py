@@ -48,7 +48,7 @@ def test_the_runtime_is_one_that_the_generated_classes_load_in() -> None:
     (protoc,) = map(Version, generated)
     runtime = Version(text(pom(JAVA), "properties/protobuf.version"))
     assert runtime.major == protoc.major
-    assert runtime >= protoc
+    assert runtime >= protoc, f"protobuf.version of java/pom.xml has to be {protoc}, as the README says it"
     assert f"`protobuf-java` {runtime}." in README.read_text()
 
 

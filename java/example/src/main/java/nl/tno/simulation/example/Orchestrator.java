@@ -52,7 +52,8 @@ public final class Orchestrator implements MqttCallbackExtended {
 
     private Orchestrator() throws MqttException {
         // The client id names the session that the broker keeps; one program has it at a time.
-        client = new MqttClient("tcp://" + variable("MQTT_HOST") + ":" + variable("MQTT_PORT"), ME, new MemoryPersistence());
+        String broker = "tcp://" + variable("MQTT_HOST") + ":" + variable("MQTT_PORT");
+        client = new MqttClient(broker, ME, new MemoryPersistence());
         client.setCallback(this);
         client.setManualAcks(true);
     }
@@ -106,7 +107,7 @@ public final class Orchestrator implements MqttCallbackExtended {
         }
     }
 
-    /** With every connection, since the broker may have lost the session, and this cannot know whether MSO was asked. */
+    /** With every connection: the broker may have lost the session, and whether MSO was asked is not known. */
     private void ask() throws MqttException {
         client.subscribe("/lifecycle/mso/" + ME + "/" + SIMULATION + "/#", AT_LEAST_ONCE);
         client.subscribe("/lifecycle/model/" + ME + "/" + SIMULATION + "/+/CalculationsDone", AT_LEAST_ONCE);

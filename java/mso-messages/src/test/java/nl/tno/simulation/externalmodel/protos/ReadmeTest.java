@@ -18,7 +18,8 @@ class ReadmeTest {
                 .addModelConfigurations(ModelConfiguration.newBuilder()
                         .setModelID("heat-pump")
                         .setImageUrl("registry.example/heat-pump:2.1")
-                        .addEnvironmentVariables(EnvironmentVariable.newBuilder().setName("MODEL_ID").setValue("heat-pump")))
+                        .addEnvironmentVariables(
+                                EnvironmentVariable.newBuilder().setName("MODEL_ID").setValue("heat-pump")))
                 .build();
         byte[] payload = request.toByteArray(); // for /lifecycle/my-so/mso/sim-1/DeployModels
 
