@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Everything that continuous integration asks: lint, types, generated code, locks, unit tests, all other tests.
+# Everything that continuous integration asks: lint, types, generated code, Java, locks, unit tests, all other tests.
 set -euo pipefail
 
 usage="usage: ci/test.sh [pytest arguments]
 
-Checks lint, types, generated code and locks, then runs the unit tests and all other tests, and ends with the coverage
-and 'N passed, N failed'. Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
+Checks lint, types, generated code and locks, builds and tests java/ where there is a Maven, then runs the unit tests and
+all other tests, and ends with the coverage and 'N passed, N failed'.
+Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
 database tests its PostgreSQL, installed if it may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind;
 tests of images and containers the Docker engine of this machine.
 With paths among the arguments, only the tests there are run, after the same checks.
@@ -209,6 +210,7 @@ step "cluster" see_to_cluster
 step "lint" ci/lint.sh
 step "types" ci/type_check.sh
 step "generated messages" ci/build_protobuf_messages.sh --check
+step "java messages" ci/test_java.sh
 step "locked dependencies" ci/update_dependencies.sh --check
 
 .venv/bin/coverage erase

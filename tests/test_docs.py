@@ -22,12 +22,12 @@ CONFIGURATION = DOCS / "configuration.md"
 EXAMPLES = sorted(path for path in (DOCS / "examples").iterdir() if path.is_file())
 VARIABLES = Config.__dataclass_fields__
 NAMES = {field.metadata["variable"] for field in VARIABLES.values()}
-PATHS = re.compile(r"`((?:mso|tests|ci|docs|benchmarks|message_definitions|simulation_components)/[\w./-]*)`")
+PATHS = re.compile(r"`((?:mso|tests|ci|docs|benchmarks|java|message_definitions|simulation_components)/[\w./-]*)`")
 
 
 def documents() -> list[Path]:
     """Every Markdown file that a reader of the repository finds."""
-    folders = ("docs", "simulation_components", "benchmarks", "tests")
+    folders = ("docs", "java", "simulation_components", "benchmarks", "tests")
     return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))])
 
 
