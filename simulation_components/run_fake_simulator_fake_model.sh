@@ -3,7 +3,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(dirname "$here")
-clients=${MSO_BROKER_DIR:-$here/mosquitto/generated}/clients
+clients=${MOSQUITTO_DIRECTORY:-$here/mosquitto/generated}/clients
 
 usage="usage: simulation_components/run_fake_simulator_fake_model.sh [options of the fake simulator]
 

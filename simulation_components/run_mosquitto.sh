@@ -2,7 +2,7 @@
 # Mosquitto on this machine, as simulations want it; set up on the first start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-generated=${MSO_BROKER_DIR:-$here/mosquitto/generated}
+generated=${MOSQUITTO_DIRECTORY:-$here/mosquitto/generated}
 image=eclipse-mosquitto:2
 
 usage="usage: simulation_components/run_mosquitto.sh [options]

@@ -2,7 +2,7 @@
 # TLS for Mosquitto with an authority of our own: its certificate, one for the broker, and if wanted some for clients.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-generated=${MSO_BROKER_DIR:-$here/generated}
+generated=${MOSQUITTO_DIRECTORY:-$here/generated}
 authority_days=3650
 days=730
 
@@ -16,7 +16,7 @@ is there already is never overwritten: neither an authority nor a certificate.
   --client USER   a certificate for a client, where the broker is to ask for one (see tls.conf); as often as wanted
   --days N        how long certificates last ($days days; the authority: $authority_days)
 
-It all goes into simulation_components/mosquitto/generated, which git ignores, or into the directory that MSO_BROKER_DIR names. The
+It all goes into simulation_components/mosquitto/generated, which git ignores, or into the directory that MOSQUITTO_DIRECTORY names. The
 key of the authority, authority/ca.key, signs whatever you want: keep it where nobody finds it; only --renew and --client need it.
 
   simulation_components/mosquitto/make_certificates.sh broker.example.org 192.0.2.7

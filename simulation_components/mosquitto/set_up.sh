@@ -2,13 +2,13 @@
 # What Mosquitto and its clients need, made on this machine: users with passwords of their own, who may do what, the configuration.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-generated=${MSO_BROKER_DIR:-$here/generated}
+generated=${MOSQUITTO_DIRECTORY:-$here/generated}
 
 usage="usage: simulation_components/mosquitto/set_up.sh [options]
 
 Makes users with random passwords (mso, so, and one that models share: model), and all that Mosquitto needs to know them, and prints
 what each of them needs. Run again it keeps every password, and brings the rest up to date. What it makes is secret and goes into
-simulation_components/mosquitto/generated, which git ignores, or into the directory that MSO_BROKER_DIR names:
+simulation_components/mosquitto/generated, which git ignores, or into the directory that MOSQUITTO_DIRECTORY names:
 
   broker/     what Mosquitto reads (mosquitto.conf, passwords as hashes, acl) and keeps (data/)
   clients/    for each user a file with the variables that it needs. Once they are where they belong, these may be deleted
@@ -96,6 +96,10 @@ if [[ ! -w "$generated/broker" || ! -w "$generated/clients" ]]; then
     sudo chown -R $(id -u):$(id -g) '$generated', and run the container as --user $(id -u):$(id -g)"
 fi
 generated=$(cd "$generated" && pwd -P)
+if command -v flock >/dev/null; then
+    exec 9>"$generated/lock"
+    flock 9 # run_mosquitto.sh in another terminal calls this too
+fi
 
 # --- users ---
 
