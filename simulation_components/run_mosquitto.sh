@@ -71,10 +71,12 @@ fi
 
 cd "$broker" # the configuration names its files from here
 if $docker; then
-    exec docker run --rm --interactive --user "$(id -u):$(id -g)" --publish "$address:$port:$port" --volume "$broker:/mosquitto/config" \
+    owner=$(awk '{ print $3 ":" $4 }' <<<"$(ls -ldn .)") # who may read all that is here
+    exec docker run --rm --interactive --user "$owner" --publish "$address:$port:$port" --volume "$broker:/mosquitto/config" \
         --workdir /mosquitto/config "$image" mosquitto -c mosquitto.conf
 fi
 sed "s/^listener .*/& $address/" mosquitto.conf >run.conf
+chmod 644 run.conf # nothing in it is secret, and whoever Mosquitto becomes reads it again with SIGHUP
 # A model is a connection: as many as this machine allows.
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
 exec mosquitto -c run.conf

@@ -136,6 +136,7 @@ without() {
 }
 
 for name in ${removed[@]+"${removed[@]}"}; do
+    [[ "$name" != mso ]] || wrong "nothing goes without mso; --renew gives it another password"
     without "$name" " " 2 "$users"
     rm -f "$(client_file "$name")"
 done
@@ -143,42 +144,11 @@ for name in ${renewed[@]+"${renewed[@]}"} ${removed[@]+"${removed[@]}"}; do
     without "$name" : 1 "$passwords"
 done
 
-# Turns `name:password` lines into what Mosquitto wants, on standard input and output: no password is ever an argument, which all see.
-hash_passwords() {
-    if command -v mosquitto_passwd >/dev/null; then
-        local file status=0
-        file=$(mktemp)
-        cat >"$file"
-        mosquitto_passwd -U "$file" >&2 && cat "$file" || status=$?
-        rm -f "$file"
-        return "$status"
-    elif command -v python3 >/dev/null; then
-        # shellcheck disable=SC2016 # these are Python's
-        # PBKDF2 with SHA-512, salt and hash in base64: what mosquitto_passwd of 2.0 writes.
-        python3 -Ic '
-import base64, hashlib, os, sys
-for line in sys.stdin:
-    name, _, password = line.rstrip("\n").partition(":")
-    salt, rounds = os.urandom(12), 101
-    derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
-    print(f"{name}:$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(derived).decode()}")
-'
-    else
-        fail "neither mosquitto_passwd nor python3 is here to hash the passwords; install one"
-    fi
-}
-
 new=() # who has no password yet: `name:password`
 while read -r _ name; do
     awk -F : -v name="$name" '$1 == name { found = 1 } END { exit !found }' "$passwords" \
         || new+=("$name:$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')")
 done <"$users"
-if [[ ${#new[@]} -gt 0 ]]; then
-    hashed=$(printf '%s\n' "${new[@]}" | hash_passwords) || fail "the passwords could not be hashed (see above)"
-    { cat "$passwords" && echo "$hashed"; } >"$passwords.new"
-    mv "$passwords.new" "$passwords"
-fi
-
 # --- what Mosquitto reads ---
 
 echo "# Made by set_up.sh: change simulation_components/mosquitto/roles instead, and run it again." >"$generated/broker/acl.new"
@@ -220,9 +190,6 @@ owner=$(awk '{ print $3 ":" $4 }' <<<"$(ls -ldn "$generated/broker")")
     fi
 } >"$generated/broker/mosquitto.conf.new"
 mv "$generated/broker/mosquitto.conf.new" "$generated/broker/mosquitto.conf"
-if [[ $(id -u) == 0 ]]; then
-    chown -R "$owner" "$generated/broker" # whoever Mosquitto is, it stays the owner
-fi
 
 # --- what its clients need ---
 
@@ -245,6 +212,43 @@ while read -r _ name; do
     variables "$name" "$password" >"$file.new"
     mv "$file.new" "$file"
 done <"$users"
+
+# --- the passwords, last: whoever has no hash yet gets another password the next time, and nobody is left without one ---
+
+# Turns lines `name:password` into what Mosquitto wants, from standard input to standard output: an argument would be seen by all.
+hash_passwords() {
+    if command -v mosquitto_passwd >/dev/null; then
+        local file status=0
+        file=$(mktemp)
+        cat >"$file"
+        mosquitto_passwd -U "$file" >&2 && cat "$file" || status=$?
+        rm -f "$file"
+        return "$status"
+    elif command -v python3 >/dev/null; then
+        # shellcheck disable=SC2016 # these are Python's
+        # PBKDF2 with SHA-512, salt and hash in base64: what mosquitto_passwd of 2.0 writes.
+        python3 -Ic '
+import base64, hashlib, os, sys
+for line in sys.stdin:
+    name, _, password = line.rstrip("\n").partition(":")
+    salt, rounds = os.urandom(12), 101
+    derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
+    print(f"{name}:$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(derived).decode()}")
+'
+    else
+        fail "neither mosquitto_passwd nor python3 is here to hash the passwords; install one"
+    fi
+}
+
+if [[ ${#new[@]} -gt 0 ]]; then
+    hashed=$(printf '%s\n' "${new[@]}" | hash_passwords) || fail "the passwords could not be hashed (see above)"
+    { cat "$passwords" && echo "$hashed"; } >"$passwords.new"
+    mv "$passwords.new" "$passwords"
+fi
+
+if [[ $(id -u) == 0 ]]; then
+    chown -R "$owner" "$generated/broker" # whoever Mosquitto is, it stays the owner
+fi
 
 proposal() {
     echo "# The fake parts of a simulation, with models as processes of this machine. Every variable is explained in .env.template."

@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mso.protocol.messages import lifecycle_pb2
-from tests.mosquitto import available
+from tests.mosquitto import find_mosquitto
 from tests.mqtt import connected, refusal
 from tests.party import Party
 from tests.peer import Peer, configuration, order
@@ -36,7 +36,7 @@ def start_shipped(tmp_path: Path) -> Iterator[Callable[..., ShippedMosquitto]]:
     with ExitStack() as running:
 
         def start(*options: str, tls: bool = False) -> ShippedMosquitto:
-            if not available() and "--docker" not in options:
+            if find_mosquitto() is None and "--docker" not in options:
                 pytest.skip("no Mosquitto here")
             broker = ShippedMosquitto(tmp_path / "shipped", *options)
             if tls:
@@ -135,7 +135,7 @@ async def test_a_broker_that_asks_for_certificates(tmp_path: Path) -> None:
     conf.write_text(
         conf.read_text().replace("#cafile", "cafile").replace("#require_certificate", "require_certificate")
     )
-    if not available():
+    if find_mosquitto() is None:
         pytest.skip("no Mosquitto here")
     broker = ShippedMosquitto(tmp_path / "shipped", components=tmp_path)
     assert broker.script("mosquitto/make_certificates.sh", "--client", "mso").returncode == 0

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mosquitto import available, hashed
+from tests.mosquitto import find_mosquitto, hashed
 from tests.party import Party
 from tests.shipped_mosquitto import Login, ShippedMosquitto
 
-pytestmark = [pytest.mark.broker, pytest.mark.skipif(not available(), reason="no Mosquitto here")]
+pytestmark = [pytest.mark.broker, pytest.mark.skipif(find_mosquitto() is None, reason="no Mosquitto here")]
 
 PAGE = Path(__file__).parents[2] / "docs" / "broker.md"
 NAMES = {"<so>": "essim", "<sim>": "sim-1", "<model>": "pump", "<so-id>": "essim-0", "<client id>": "mso-essim"}

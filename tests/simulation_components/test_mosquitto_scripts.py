@@ -1,5 +1,6 @@
 """The scripts around Mosquitto: what they make, whom they let read it, and that they destroy nothing."""
 
+import re
 import shutil
 import signal
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mosquitto import available, free_port
+from tests.mosquitto import find_mosquitto, free_port
 from tests.party import Party
 from tests.shipped_mosquitto import COMPONENTS, ShippedMosquitto
 
@@ -107,6 +108,25 @@ def test_a_password_that_is_kept_elsewhere_stays_valid(shipped: ShippedMosquitto
     assert shipped.login("so").password
 
 
+@pytest.mark.broker
+@pytest.mark.skipif(find_mosquitto() is None, reason="no Mosquitto here")
+def test_an_interrupted_set_up_is_made_good(shipped: ShippedMosquitto, tmp_path: Path) -> None:
+    """Where the passwords could not be hashed, the next set-up makes new ones, and every client has the right one."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for tool in TOOLS:
+        if found := shutil.which(tool):
+            (bare / tool).symlink_to(found)
+    command = [str(COMPONENTS / "mosquitto" / "set_up.sh"), "--quiet"]
+    failed = subprocess.run(command, env={**shipped.environment(), "PATH": str(bare)}, capture_output=True, check=False)
+    assert failed.returncode == 1
+    assert b"install one" in failed.stderr
+    set_up(shipped)
+    assert len((shipped.directory / "broker" / "passwords").read_text().splitlines()) == 3
+    with shipped as broker, Party(broker.login("mso")), Party(broker.login("model")):
+        pass
+
+
 def test_the_address_stays_what_it_was(shipped: ShippedMosquitto) -> None:
     """Host and port are told once; with TLS the port becomes that of TLS."""
     set_up(shipped, "--host", "broker.example.org", "--port", "1999")
@@ -128,6 +148,7 @@ def test_the_address_stays_what_it_was(shipped: ShippedMosquitto) -> None:
         (("--so", "Essim"), "in lower case"),
         (("--port", "70000"), "from 1 to 65535"),
         (("--renew", "nobody"), "there is no user nobody, but mso, so, model"),
+        (("--remove", "mso"), "nothing goes without mso"),
         (("--what",), "unknown argument --what"),
     ),
 )
@@ -142,7 +163,7 @@ def test_what_makes_no_sense_is_refused(shipped: ShippedMosquitto, arguments: tu
 
 
 @pytest.mark.broker
-@pytest.mark.skipif(not available(), reason="no Mosquitto here")
+@pytest.mark.skipif(find_mosquitto() is None, reason="no Mosquitto here")
 def test_python_hashes_where_mosquitto_passwd_is_not(shipped: ShippedMosquitto, tmp_path: Path) -> None:
     """Without mosquitto_passwd the password file is one that Mosquitto understands, too."""
     tools = tmp_path / "tools"
@@ -277,6 +298,16 @@ def test_a_script_is_sound_and_explains_itself(script: Path) -> None:
     assert said.count(script.name) > 1
     check = ["shellcheck"] if shutil.which("shellcheck") else ["bash", "-n"]
     assert subprocess.run([*check, script], check=False, capture_output=True, text=True).stdout == ""
+
+
+def test_the_settings_are_those_of_the_page() -> None:
+    """What docs/broker.md gives a reason for is in force as it stands there, and no limit is without a reason."""
+    page = re.findall(r"^\| (`[a-z0-9_]+ [^|]+`) \|", (ROOT / "docs" / "broker.md").read_text(), re.MULTILINE)
+    told = {setting for cell in page for setting in re.findall(r"`([^`]+)`", cell)}
+    lines = (COMPONENTS / "mosquitto" / "mosquitto.conf").read_text().splitlines()
+    assert len(told) > 7
+    assert told <= set(lines)
+    assert {setting for setting in lines if setting.startswith(("max_", "autosave_", "queue_"))} <= told
 
 
 def test_no_password_is_in_the_repository() -> None:
