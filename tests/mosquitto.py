@@ -87,7 +87,7 @@ class Mosquitto:
         (directory / "data").mkdir(exist_ok=True)
         self._host: _Host = _Container(directory, self.port) if in_docker() else _Process(directory)
         at, address = self._host.directory, self._host.address
-        (directory / "passwords").write_text(f"{USERNAME}:{_hashed(PASSWORD)}\n")
+        (directory / "passwords").write_text(f"{USERNAME}:{hashed(PASSWORD)}\n")
         lines = [
             f"listener {self.port} {address}",
             "user root",  # else a Mosquitto that root starts becomes somebody who may not write to our directory
@@ -277,7 +277,7 @@ class _Container:
             self._container.stop()
 
 
-def _hashed(password: str) -> str:
+def hashed(password: str) -> str:
     """As mosquitto_passwd writes it, which is not installed everywhere: PBKDF2 with SHA-512."""
     salt, rounds = os.urandom(12), 101
     derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)

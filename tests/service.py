@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from tests.mosquitto import Mosquitto, free_port
+from tests.mosquitto import free_port
+from tests.mqtt import Reachable
 
 PATIENCE_SECONDS = 100.0
 
@@ -43,7 +44,7 @@ class MsoProcess:
     On the local backplane, unless the variables say otherwise: they win.
     """
 
-    def __init__(self, broker: Mosquitto, directory: Path, simulators: str = "test-so", **variables: str) -> None:
+    def __init__(self, broker: Reachable, directory: Path, simulators: str = "test-so", **variables: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         images = directory / "images.json"
         images.write_text(json.dumps(IMAGES))

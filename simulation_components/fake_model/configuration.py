@@ -15,6 +15,7 @@ Parameterized and NewStep with CalculationsDone, and ends. It takes no arguments
   MQTT_PORT                 required
   MQTT_USERNAME             none by default
   MQTT_PASSWORD             none by default; never printed
+  MQTT_TLS_CA_FILE          certificate authority of the broker; turns TLS on
   SIMULATOR_NAME            topic name of the simulation orchestrator that it works for (fake-so)
   READY                     yes; no: never announces ReadyForProcessing
   RUN_SECONDS               how long it works, counted from ready (with READY=no: from the connection), or the word
@@ -52,6 +53,8 @@ class Configuration:
     port: int
     username: str
     password: str = field(repr=False)
+    tls_ca_file: str
+    """Empty: without TLS."""
     simulator: str
     announces_ready: bool
     run_seconds: float | None
@@ -71,6 +74,7 @@ class Configuration:
             port=reader.whole("MQTT_PORT", 1, 65535),
             username=reader.text("MQTT_USERNAME", ""),
             password=reader.text("MQTT_PASSWORD", ""),
+            tls_ca_file=reader.text("MQTT_TLS_CA_FILE", ""),
             simulator=reader.topic_level("SIMULATOR_NAME", "fake-so").lower(),
             announces_ready=reader.yes("READY", "yes"),
             run_seconds=None if until_done else reader.seconds("RUN_SECONDS", "2", f" or {UNTIL_DONE}"),
@@ -89,6 +93,7 @@ class Configuration:
         yield f"MQTT_PORT: {self.port}"
         yield f"MQTT_USERNAME: {self.username}"
         yield "MQTT_PASSWORD: ****" if self.password else "MQTT_PASSWORD:"
+        yield f"MQTT_TLS_CA_FILE: {self.tls_ca_file}"
         yield f"SIMULATOR_NAME: {self.simulator}"
         yield f"READY: {'yes' if self.announces_ready else 'no'}"
         yield f"RUN_SECONDS: {UNTIL_DONE if self.run_seconds is None else format(self.run_seconds, 'g')}"

@@ -25,7 +25,7 @@ class CalculationError(Exception):
 
 
 class FakeModel:
-    """One model of one simulation, for one run()."""
+    """One model of one simulation, for one run(). Raises BrokerUnreachable when its TLS file cannot be used."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
@@ -41,6 +41,8 @@ class FakeModel:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         if configuration.username:
             self._client.username_pw_set(configuration.username, configuration.password)
+        if configuration.tls_ca_file:
+            self._turn_tls_on(configuration.tls_ca_file)
         self._client.reconnect_delay_set(1, 5)
         self._client.on_socket_open = _send_at_once
         self._client.on_connect = self._on_connect
@@ -48,6 +50,12 @@ class FakeModel:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_publish = self._on_publish
         self._client.on_message = self._on_message
+
+    def _turn_tls_on(self, ca_file: str) -> None:
+        try:
+            self._client.tls_set(ca_file)
+        except OSError as error:
+            raise BrokerUnreachable(f"no TLS with MQTT_TLS_CA_FILE {ca_file}: {error}") from error
 
     def run(self) -> None:
         """Work until the time is over or SimulationDone comes. Raises BrokerUnreachable and CalculationError."""

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
                 options.scenario,
                 options.simulator,
                 options.credentials,
+                options.model_credentials,
                 narrator,
                 silence=options.silence,
                 wait_for_mso=options.wait_for_mso,

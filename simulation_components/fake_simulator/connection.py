@@ -24,7 +24,10 @@ class BrokerUnreachable(Exception):
 
 
 class Connection:
-    """Open it with `with`. What arrives is decoded and waits in order for `next`."""
+    """Open it with `with`. What arrives is decoded and waits in order for `next`.
+
+    Raises BrokerUnreachable when the TLS file of the credentials cannot be used.
+    """
 
     def __init__(self, credentials: Credentials, filters: Iterable[str]) -> None:
         self._credentials = credentials
@@ -88,6 +91,12 @@ class Connection:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, clean_session=clean_session)
         if self._credentials.username:
             client.username_pw_set(self._credentials.username, self._credentials.password)
+        if self._credentials.tls_ca_file:
+            try:
+                client.tls_set(self._credentials.tls_ca_file)
+            except OSError as error:
+                file = self._credentials.tls_ca_file
+                raise BrokerUnreachable(f"no TLS with MQTT_TLS_CA_FILE {file}: {error}") from error
         return client
 
     def _forget_session(self) -> None:

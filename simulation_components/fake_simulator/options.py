@@ -19,8 +19,9 @@ ended, and says whether what it heard is what the scenario expects.
 """
 
 EPILOG = """\
-environment: MQTT_HOST (localhost), MQTT_PORT (1883), MQTT_USERNAME, MQTT_PASSWORD: used here, and handed on to the
-models, unless a model's environment in the scenario says otherwise; SIMULATOR_NAME: default of --simulator.
+environment: MQTT_HOST (localhost), MQTT_PORT (1883), MQTT_USERNAME, MQTT_PASSWORD, MQTT_TLS_CA_FILE (turns TLS on):
+used here and handed on to the models. What they are to be told instead has MODEL_ before its name, as in
+MODEL_MQTT_USERNAME; a model's environment in the scenario is stronger. SIMULATOR_NAME: default of --simulator.
 
 exit status: 0 all was as expected, 1 it was not, 2 the request makes no sense.
 
@@ -44,6 +45,8 @@ class Options:
     scenario: Scenario
     simulator: str
     credentials: Credentials
+    model_credentials: Credentials
+    """What the models are told."""
     silence: float
     wait_for_mso: float
     json: bool
@@ -62,6 +65,7 @@ def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) ->
             scenario=scenario,
             simulator=simulator,
             credentials=_credentials(environment),
+            model_credentials=_credentials(environment, "MODEL_"),
             silence=DEFAULT_SILENCE + longest if parsed.timeout is None else parsed.timeout,
             wait_for_mso=parsed.wait_for_mso,
             json=parsed.json,
@@ -142,15 +146,21 @@ def _changed(scenario: Scenario, parsed: argparse.Namespace) -> Scenario:
     return scenario
 
 
-def _credentials(environment: Mapping[str, str]) -> Credentials:
-    port = environment.get("MQTT_PORT") or "1883"
+def _credentials(environment: Mapping[str, str], prefix: str = "") -> Credentials:
+    """Of each variable the one with the prefix, else the one without."""
+
+    def value(name: str) -> str:
+        return environment.get(prefix + name) or environment.get(name, "")
+
+    port = value("MQTT_PORT") or "1883"
     if not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueError(f"MQTT_PORT must be a whole number from 1 to 65535, is {port!r}")
     return Credentials(
-        host=environment.get("MQTT_HOST") or "localhost",
+        host=value("MQTT_HOST") or "localhost",
         port=int(port),
-        username=environment.get("MQTT_USERNAME", ""),
-        password=environment.get("MQTT_PASSWORD", ""),
+        username=value("MQTT_USERNAME"),
+        password=value("MQTT_PASSWORD"),
+        tls_ca_file=value("MQTT_TLS_CA_FILE"),
     )
 
 

@@ -54,6 +54,7 @@ def play(
     scenario: Scenario,
     simulator: str,
     credentials: Credentials,
+    model_credentials: Credentials,
     narrator: Narrator,
     *,
     silence: float,
@@ -70,7 +71,7 @@ def play(
         if scenario.protocol_version > 1:
             performance.wait_for_mso(wait_for_mso)
         try:
-            performance.ask(deploy_models(scenario, simulator, credentials))
+            performance.ask(deploy_models(scenario, simulator, model_credentials))
             performance.follow(silence)
         finally:
             performance.leave()

@@ -19,12 +19,24 @@ ABOUT_A_MODEL = ("ModelHasTerminated", "UnhealthyModel", "ErrorOccurred")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where the broker is, and who may talk to it: what this orchestrator uses itself and hands on to its models."""
+    """Where the broker is, and who may talk to it: for this orchestrator, or for its models."""
 
     host: str
     port: int
     username: str
     password: str = field(repr=False)
+    tls_ca_file: str = ""
+    """Empty: without TLS."""
+
+    def variables(self) -> dict[str, str]:
+        """As a model wants them in its environment."""
+        variables = {
+            "MQTT_HOST": self.host,
+            "MQTT_PORT": str(self.port),
+            "MQTT_USERNAME": self.username,
+            "MQTT_PASSWORD": self.password,
+        }
+        return {**variables, "MQTT_TLS_CA_FILE": self.tls_ca_file} if self.tls_ca_file else variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ class Topics:
 
 
 def deploy_models(scenario: Scenario, simulator: str, credentials: Credentials) -> bytes:
-    """DeployModels. As in the field, it carries the passwords of the broker: never log it."""
+    """DeployModels, with the credentials that the models are to use: as in the field, passwords. Never log it."""
     request = lifecycle_pb2.DeployModels(simulatorId=f"{simulator}-0", keepLogsHours=scenario.keep_logs_hours)
     for model in scenario.models:
         configuration = request.modelConfigurations.add(
@@ -132,10 +144,7 @@ def _environment(model: ScenarioModel, scenario: Scenario, simulator: str, crede
     return {
         "SIMULATION_ID": scenario.simulation,
         "MODEL_ID": model.id,
-        "MQTT_HOST": credentials.host,
-        "MQTT_PORT": str(credentials.port),
-        "MQTT_USERNAME": credentials.username,
-        "MQTT_PASSWORD": credentials.password,
+        **credentials.variables(),
         "SIMULATOR_NAME": simulator,
         **dict(model.environment),
     }

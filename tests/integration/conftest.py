@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mosquitto import INSTALL_HINT, Certificate, Mosquitto, available, make_certificate
+from tests.mqtt import Reachable
 from tests.peer import Peer
 from tests.service import MsoProcess
 
@@ -57,7 +58,7 @@ def start_mso(tmp_path: Path) -> Iterator[StartMso]:
     with ExitStack() as running:
         number = iter(range(1000))
 
-        def start(broker: Mosquitto, simulators: str = "test-so", **variables: str) -> MsoProcess:
+        def start(broker: Reachable, simulators: str = "test-so", **variables: str) -> MsoProcess:
             return running.enter_context(MsoProcess(broker, tmp_path / f"mso-{next(number)}", simulators, **variables))
 
         yield start

@@ -118,6 +118,14 @@ def test_says_that_the_broker_refuses_it(parts: Parts, address: dict[str, str]) 
     assert "Not authorized" in errors
 
 
+def test_says_what_is_wrong_with_its_tls_file(parts: Parts) -> None:
+    """A model whose TLS file is not there says so, and exits with 70."""
+    address = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": "1", "MQTT_TLS_CA_FILE": "/no/such/file"}
+    code, _, errors = parts.start("fake_model", {**IDS, **address}).ends()
+    assert code == 70
+    assert errors.startswith("no TLS with MQTT_TLS_CA_FILE /no/such/file: ")
+
+
 def test_outlives_its_broker(parts: Parts, peer: Peer, broker: Mosquitto, address: dict[str, str]) -> None:
     """A model goes on with the simulation when the broker is back, and announces itself only once."""
     model = parts.start("fake_model", {**IDS, **address, "RUN_SECONDS": "until-done"})

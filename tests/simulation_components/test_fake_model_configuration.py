@@ -17,6 +17,7 @@ def test_defaults() -> None:
         port=1883,
         username="",
         password="",
+        tls_ca_file="",
         simulator="fake-so",
         announces_ready=True,
         run_seconds=2,

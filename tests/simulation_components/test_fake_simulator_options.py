@@ -6,6 +6,7 @@ import pytest
 from fake_simulator.options import Options, parse_arguments
 from fake_simulator.scenario import State, succeeding, year
 from fake_simulator.scenario_file import bundled
+from fake_simulator.wire import Credentials
 
 FILE = "simulation: sim\nmodels: [{id: m, image: i, retries: 1}]\n"
 
@@ -35,6 +36,15 @@ def test_environment() -> None:
     assert (given.credentials.username, given.credentials.password) == ("u", "p")
     assert given.simulator == "a"
     assert options("--simulator", "B", SIMULATOR_NAME="A").simulator == "b"
+
+
+def test_models_may_be_told_something_else() -> None:
+    """Models use the credentials of the orchestrator, but for what the environment says of them."""
+    own = {"MQTT_HOST": "h", "MQTT_PORT": "1", "MQTT_USERNAME": "u", "MQTT_PASSWORD": "p", "MQTT_TLS_CA_FILE": "ca.pem"}
+    assert options(**own).model_credentials == options(**own).credentials == Credentials("h", 1, "u", "p", "ca.pem")
+    given = options(**own, **{f"MODEL_{name}": f"1{value}" for name, value in own.items()})
+    assert given.credentials == Credentials("h", 1, "u", "p", "ca.pem")
+    assert given.model_credentials == Credentials("1h", 11, "1u", "1p", "1ca.pem")
 
 
 def test_models() -> None:

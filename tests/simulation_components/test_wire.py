@@ -34,6 +34,15 @@ def test_deploy_models() -> None:
     }
 
 
+def test_models_hear_of_tls() -> None:
+    """A model is told the authority of its broker where there is one."""
+    request = lifecycle_pb2.DeployModels.FromString(
+        deploy_models(succeeding(1), "fake-so", replace(CREDENTIALS, tls_ca_file="/etc/ca.pem"))
+    )
+    variables = {variable.name: variable.value for variable in request.modelConfigurations[0].environmentVariables}
+    assert variables["MQTT_TLS_CA_FILE"] == "/etc/ca.pem"
+
+
 def test_deploy_models_of_version_1() -> None:
     """In version 1 nothing is on the wire that version 1 does not have."""
     scenario = replace(succeeding(1), protocol_version=1, keep_logs_hours=1)
