@@ -9,10 +9,8 @@ import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from ci import generated_docs
 from mso.config import Config, load
-from mso.inventory import Inventory
-from mso.observers.metrics import Metrics
-from mso.outbox import Outbox
 from mso.protocol.messages import healthcheck_pb2, lifecycle_pb2
 
 ROOT = Path(__file__).parents[1]
@@ -96,41 +94,52 @@ def test_every_path_that_is_named_exists(document: Path) -> None:
     assert [path for path in PATHS.findall(prose(document)) if not (ROOT / path).exists()] == []
 
 
-def test_the_table_of_variables_is_the_configuration() -> None:
-    """Each variable once, with the default that holds."""
+def test_what_is_made_of_the_code_is_what_the_code_says() -> None:
+    """Variables, metrics, exit statuses and programs, in docs/ and .env.template."""
+    assert [relative(path) for path, text in generated_docs.documents() if path.read_text() != text] == []
+
+
+@pytest.mark.parametrize("name", sorted(generated_docs.PARTS))
+def test_each_table_that_is_made_of_the_code_stands_in_the_reference(name: str) -> None:
+    """Once, and with something in it."""
+    assert CONFIGURATION.read_text().count(f"<!-- generated: {name} -->") == 1
+    assert len(generated_docs.PARTS[name]().splitlines()) > 5
+
+
+def test_every_variable_says_what_it_means() -> None:
+    """In a line that can stand in a table; that a secret is one is said first."""
+    for field in VARIABLES.values():
+        means = field.metadata["means"]
+        assert means
+        assert not set(means) & set("|\n"), means
+        assert means.startswith("secret;") == (not field.repr), means
+
+
+def test_the_defaults_in_the_reference_are_those_that_hold() -> None:
+    """As an operator writes them."""
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", CONFIGURATION.read_text(), re.MULTILINE))
     assert rows.keys() == NAMES
-    told = {
-        field.metadata["variable"]: rows[field.metadata["variable"]]
-        for field in VARIABLES.values()
-        if isinstance(field.default, str | int | float | Path) and field.default != ""
-    }
-    holds = {
-        field.metadata["variable"]: f"`{_written(field.default)}`"
-        for field in VARIABLES.values()
-        if field.metadata["variable"] in told
-    }
-    assert told == holds
-
-
-def _written(value: object) -> str:
-    """As an operator writes it."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
+    written = {"MQTT_PORT": "`1883`", "MSO_RESYNC_SECONDS": "`30`", "KUBERNETES_VERIFY_TLS": "`true`"}
+    assert {name: rows[name] for name in written} == written
+    assert (rows["SIMULATOR_NAME"], rows["MQTT_USERNAME"]) == ("required", "none")
 
 
 def test_the_template_is_the_default_configuration() -> None:
     """.env.template names every variable once; filled in where it must be, it changes nothing."""
     template = ROOT / ".env.template"
-    names = re.findall(r"^#? ?([A-Z_]+)=", template.read_text(), re.MULTILINE)
+    names = re.findall(r"^([A-Z_]+)=", template.read_text(), re.MULTILINE)
     assert sorted(names) == sorted(NAMES)
     required = {"SIMULATOR_NAME": "an-so"}
     assert load(required, template) == load(required)
+
+
+def test_every_command_says_what_its_exit_status_means() -> None:
+    """0 and 2 at least: a script has nothing else to go by."""
+    assert set(generated_docs.commands()) >= {"run", "demo", "cleanup", "history", "logs", "resend-ready"}
+    for line in generated_docs.statuses().splitlines()[2:]:
+        _, _, well, _, wrong_use, *_ = (cell.strip() for cell in line.split("|"))
+        assert well, line
+        assert wrong_use, line
 
 
 def test_no_document_names_a_variable_that_is_none() -> None:
@@ -173,13 +182,9 @@ def test_every_event_of_the_log_is_documented() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """The names in the table of metrics are those that the service exposes: all of them, and no other."""
-    metrics = Metrics(Inventory(), Outbox())
-    metrics.note_listing()
-    exposed = {
-        f"{metric.name}_total" if metric.type == "counter" else metric.name
-        for metric in metrics.registry.collect()
-        if metric.name.startswith("mso_")
-    }
-    told = set(re.findall(r"^\| `(mso_[a-z_]+)` \|", CONFIGURATION.read_text(), re.MULTILINE))
-    assert told == exposed
+    """Its name, its type, the labels that it can be told by, and what it means."""
+    told = {name: (kind, labels, meaning) for name, kind, labels, meaning in generated_docs.exposed()}
+    assert told["mso_models"][:2] == ("gauge", "`state`: `created`, `running`, `succeeded`, `failed`")
+    assert told["mso_kubernetes_requests_total"][:2] == ("counter", "`method`; `status`")
+    assert told["mso_deploy_seconds"][:2] == ("histogram", "")
+    assert all(meaning and "|" not in meaning for _, _, meaning in told.values())
