@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PROTOCOL = DOCS / "protocol.md"
 CONFIGURATION = DOCS / "configuration.md"
+PAGES = sorted(DOCS.rglob("*.md"))
 EXAMPLES = sorted(path for path in (DOCS / "examples").iterdir() if path.is_file())
 VARIABLES = Config.__dataclass_fields__
 NAMES = {field.metadata["variable"] for field in VARIABLES.values()}
@@ -51,15 +52,15 @@ def relative(path: Path) -> str:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=relative)
-def test_an_example_stands_in_the_protocol_word_for_word(example: Path) -> None:
+def test_an_example_stands_in_a_page_word_for_word(example: Path) -> None:
     """Who reads the page reads the program that the tests run."""
-    assert example.read_text() in [text for _, text in blocks(PROTOCOL)]
+    assert any(example.read_text() == text for page in PAGES for _, text in blocks(page))
 
 
-def test_every_program_in_the_protocol_is_an_example() -> None:
+def test_every_program_in_a_page_is_an_example() -> None:
     """No Python stands there that nobody runs."""
     examples = [example.read_text() for example in EXAMPLES]
-    assert [text for kind, text in blocks(PROTOCOL) if kind == "python" and text not in examples] == []
+    assert [text for page in PAGES for kind, text in blocks(page) if kind == "python" and text not in examples] == []
 
 
 def test_the_bytes_in_the_protocol_are_those_of_the_messages_above_them() -> None:
