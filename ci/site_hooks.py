@@ -1,7 +1,7 @@
 """What the site of the documents shares with the repository: links that lead out of docs/.
 
-A page of docs/ links to what is beside docs/ as a reader of the repository needs it (`../CONTRIBUTING.md`). MkDocs knows
-only what is below docs/; so what is linked is made part of the site, under `repository/`, and the links follow. A
+A page of docs/ links to what is beside docs/ as a reader of the repository needs it (`../CONTRIBUTING.md`). MkDocs
+knows only what is below docs/; so what is linked is made part of the site, under `repository/`, and the links follow. A
 document becomes a page, anything else a file. A link to what is not there stays as it is, and fails the strict build.
 """
 

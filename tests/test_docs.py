@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PROTOCOL = DOCS / "protocol.md"
 CONFIGURATION = DOCS / "configuration.md"
+TROUBLESHOOTING = DOCS / "troubleshooting.md"
 PAGES = sorted(DOCS.rglob("*.md"))
 EXAMPLES = sorted(path for path in (DOCS / "examples").iterdir() if path.is_file())
 VARIABLES = Config.__dataclass_fields__
@@ -180,6 +181,52 @@ def test_every_event_of_the_log_is_documented() -> None:
     """The names in the tables of events are those that the code logs: all of them, and no other."""
     section = CONFIGURATION.read_text().partition("## The log\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", section, re.MULTILINE)) == logged_events()
+
+
+WORDS_OF_OTHERS = {"0/3 nodes", "Bad user name or password", "Not authorized", "not now"}
+"""Quoted in Troubleshooting, and not ours."""
+
+
+def test_troubleshooting_names_events_and_metrics_that_there_are() -> None:
+    """Whoever searches the log for one finds it."""
+    text = TROUBLESHOOTING.read_text()
+    events = logged_events()
+    kinds = "|".join({event.split(".")[0] for event in events})
+    named = set(re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text)) - {"ledger.sqlite"}
+    assert len(named) > 30
+    assert named - events == set()
+    metrics = {name for name, *_ in generated_docs.exposed()}
+    assert set(re.findall(r"`(mso_[a-z_]+)`", text)) - metrics == set()
+
+
+def test_troubleshooting_quotes_what_the_service_says() -> None:
+    """Word for word, so that it can be searched for; ... stands for what differs."""
+    source = " ".join(path.read_text() for path in (ROOT / "mso").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # texts that go on in the next line
+    quoted = {
+        piece.strip()
+        for quote in re.findall(r'"([^"\n]+)"', prose(TROUBLESHOOTING))
+        for piece in quote.split("...")
+        if " " in piece.strip()
+    }
+    assert len(quoted) > 20
+    assert {piece for piece in quoted - WORDS_OF_OTHERS if piece not in source} == set()
+
+
+@pytest.mark.parametrize("document", documents(), ids=relative)
+def test_every_command_that_is_shown_can_be_typed(document: Path) -> None:
+    """The commands of `mso` and their options, in the text and in the blocks."""
+    inline = re.findall(r"`(mso [^`]+)`", prose(document))
+    typed = [line for kind, text in blocks(document) if kind in ("", "sh", "console") for line in text.splitlines()]
+    shown = inline + [found[1] for line in typed if (found := re.match(r"(?:[A-Z_]+=\S* |\S*/)*(mso .+)", line))]
+    for command in shown:
+        _, name, *words = command.partition("#")[0].split()
+        if name.startswith("--"):
+            assert name in generated_docs.help_of(), command
+        elif name.islower() and "." not in name:
+            assert name in generated_docs.commands(), command
+            options = [word.partition("=")[0] for word in words if word.startswith("--")]
+            assert [option for option in options if option not in generated_docs.help_of(name)] == [], command
 
 
 def test_every_metric_is_documented() -> None:
