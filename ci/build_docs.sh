@@ -22,18 +22,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ci/prepare_dev_env.sh
 export NO_MKDOCS_2_WARNING=true # the theme's opinion of a release that is not used here
 python=.venv/bin/python
+# Never with --quiet: what is not said is not counted, and --strict counts what is said.
 
 case "${1:-}" in
     "")
         $python ci/generated_docs.py
-        $python -m mkdocs --quiet build --strict --clean
+        $python -m mkdocs build --strict --clean
         echo "open site/index.html"
         ;;
     --check)
         $python ci/generated_docs.py --check
         built=$(mktemp -d)
         trap 'rm -rf "$built"' EXIT
-        $python -m mkdocs --quiet build --strict --site-dir "$built/site"
+        $python -m mkdocs build --strict --site-dir "$built/site"
         ;;
     --serve)
         $python ci/generated_docs.py
