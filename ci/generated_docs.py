@@ -120,8 +120,8 @@ def statuses() -> str:
     """What each command ends with, as its help says it."""
     told = {}
     for name in commands():
-        _, _, text = help_of(name).partition("exit status: ")
-        told[name] = dict(re.findall(r"(\d+) (.+?)(?:, (?=\d)|\n|$)", text))
+        _, _, text = re.sub(r"\s+", " ", re.split(r"exit status:?", help_of(name), flags=re.IGNORECASE)[-1]).partition(" ")
+        told[name] = dict(re.findall(r"(\d+) (.+?)(?=,? \d+ [a-z]| [A-Z]{3}|\s*$)", text))
     numbers = sorted({number for meanings in told.values() for number in meanings}, key=int)
     lines = [f"| command | {' | '.join(numbers)} |", f"|---|{'---|' * len(numbers)}"]
     for name, meanings in told.items():
@@ -131,7 +131,7 @@ def statuses() -> str:
 
 def commands() -> list[str]:
     """The commands of `mso`, as its help lists them."""
-    return re.findall(r"^    ([a-z][a-z-]*)(?:  |$)", help_of().partition("COMMAND\n")[2], re.MULTILINE)
+    return re.findall(r"^ {2,4}([a-z][a-z-]*)(?: {2,}|$)", help_of(), re.MULTILINE)
 
 
 def help_of(*command: str) -> str:

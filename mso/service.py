@@ -67,6 +67,7 @@ class Service:
         self._pulse = Pulse()
         self._stopping = asyncio.Event()
         self._not_yet = "it is not yet known whether another one is active"
+        """Why it does not serve yet; empty once its edges can be asked how they do."""
         max_active = config.max_active_pods or None
         self._inventory = inventory or Inventory(max_models=max_active)
         self._metrics = Metrics(self._inventory, self._outbox)
@@ -177,7 +178,7 @@ class Service:
         try:
             await asyncio.wait((waiter, stopper), return_when=asyncio.FIRST_COMPLETED)
             if waiter.done():
-                self._not_yet = "what it needs is being opened"
+                self._not_yet = "it is active, and begins: ledger and backplane are being opened"
                 self._metrics.standby = False
                 waiter.result()
             return not waiter.done()
