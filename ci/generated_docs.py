@@ -120,7 +120,7 @@ def statuses() -> str:
     """What each command ends with, as its help says it."""
     told = {}
     for name in commands():
-        _, _, text = re.sub(r"\s+", " ", re.split(r"exit status:?", help_of(name), flags=re.IGNORECASE)[-1]).partition(" ")
+        text = " ".join(re.split(r"exit status:?", help_of(name), flags=re.IGNORECASE)[-1].split())
         told[name] = dict(re.findall(r"(\d+) (.+?)(?=,? \d+ [a-z]| [A-Z]{3}|\s*$)", text))
     numbers = sorted({number for meanings in told.values() for number in meanings}, key=int)
     lines = [f"| command | {' | '.join(numbers)} |", f"|---|{'---|' * len(numbers)}"]
