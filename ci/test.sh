@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Everything that continuous integration asks: lint, types, generated code, Java, locks, unit tests, all other tests.
+# Everything that continuous integration asks: lint, types, generated code, Java, locks, docs, unit tests, all other tests.
 set -euo pipefail
 
 usage="usage: ci/test.sh [pytest arguments]
 
-Checks lint, types, generated code and locks, builds and tests java/ where there is a Maven, then runs the unit tests and
-all other tests, and ends with the coverage and 'N passed, N failed'.
-Broker tests use the Mosquitto of this machine, installed if it may be, or one in Docker;
-database tests its PostgreSQL, installed if it may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind;
-tests of images and containers the Docker engine of this machine.
+Checks lint, types, generated code, locks and docs, builds and tests java/ where there is a Maven, then runs the unit
+tests and all other tests, and ends with the coverage and 'N passed, N failed'. Broker tests use the Mosquitto of this
+machine, installed if it may be, or one in Docker; database tests its PostgreSQL and tests of alerts its promtool,
+installed if they may be; cluster tests the cluster of MSO_TEST_KUBECONFIG, or one of kind; tests of images and containers
+the Docker engine of this machine.
 With paths among the arguments, only the tests there are run, after the same checks.
 
   ci/test.sh -x -k retained
@@ -121,6 +121,15 @@ see_to_postgresql() {
     fi
 }
 
+# Alerts are played to the tool that comes with Prometheus.
+see_to_promtool() {
+    if command -v promtool >/dev/null || { apt_install prometheus && command -v promtool >/dev/null; }; then
+        echo "alerts are tested with $(command -v promtool)"
+    else
+        echo "tests of alerts are skipped: no promtool; install it (as root: apt-get install prometheus)"
+    fi
+}
+
 # Its node has the image of the fake model, in which there is a Python as well, and sees a directory of this machine.
 make_kind_cluster() {
     local image=mso-test-fake-model:1
@@ -206,12 +215,14 @@ step "environment" ci/prepare_dev_env.sh
 step "docker" see_to_docker
 step "broker" see_to_mosquitto
 step "database" see_to_postgresql
+step "alerts" see_to_promtool
 step "cluster" see_to_cluster
 step "lint" ci/lint.sh
 step "types" ci/type_check.sh
 step "generated messages" ci/build_protobuf_messages.sh --check
 step "java messages" ci/test_java.sh
 step "locked dependencies" ci/update_dependencies.sh --check
+step "docs" ci/build_docs.sh --check
 
 .venv/bin/coverage erase
 paths=false

@@ -40,7 +40,8 @@ class Deployment:
     """Observer and loop.
 
     `concurrency` bounds how many are deployed at once, `timeout` how long each is tried, `max_active` how many models
-    live at once (None: no limit). `deployed` counts an outcome, `follow` is told of every model that now runs.
+    live at once (None: no limit). `deployed` counts an outcome, and how many seconds it took; `follow` is told of every
+    model that now runs.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Deployment:
         concurrency: int,
         timeout: timedelta,
         max_active: int | None,
-        deployed: Callable[[str], None],
+        deployed: Callable[[str, float], None],
         follow: Callable[[Model], None],
     ) -> None:
         self._inventory = inventory
@@ -156,8 +157,9 @@ class Deployment:
         return run is not None and run.stopping
 
     async def _deploy(self, model: Model) -> None:
+        began = time.monotonic()
         failed = await self._try_to_deploy(model)
-        self._count_deployed("failed" if failed else "succeeded")
+        self._count_deployed("failed" if failed else "succeeded", time.monotonic() - began)
         if failed:
             self._inventory.apply(model.current, failed)
             return

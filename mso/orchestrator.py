@@ -99,7 +99,7 @@ class Orchestrator:
         *,
         step: Callable[[str], AbstractContextManager[None]],
         write: Callable[[Sequence[Entry]], None],
-        deployed: Callable[[str], None],
+        deployed: Callable[[str, float], None],
         listed: Callable[[], None],
         settled: Callable[[RunKey], Awaitable[None]],
     ) -> None:

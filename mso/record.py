@@ -61,7 +61,8 @@ PRUNE_SECONDS = 3600.0
 class Record:
     """Observer and loop. `then` are the observers that act: they are told of a Change once it is durable.
 
-    `trouble` says what keeps things from being written down; while there is any, nothing more should be taken in.
+    `failed` counts transactions that did not go through. `trouble` says what keeps things from being written down;
+    while there is any, nothing more should be taken in.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Record:
         *,
         then: Sequence[Observer],
         step: Callable[[str], AbstractContextManager[None]],
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._inventory = inventory
         self._ledger = ledger
         self._then = then
+        self._count_failed = failed
         self._step = step
         self._waiting: deque[tuple[Sequence[Entry], Callable[[], None] | None]] = deque()
         self._wake = asyncio.Event()
@@ -137,6 +140,7 @@ class Record:
             try:
                 await self._ledger.commit(entries)
             except LedgerError as error:
+                self._count_failed()
                 self.trouble = f"nothing can be written down: {error}"
                 self._is_well.clear()
                 log.error("ledger.trouble", why=str(error), waiting=len(entries), seconds=round(pause, 1))

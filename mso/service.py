@@ -61,12 +61,13 @@ class Service:
         self._simulators = served_simulators(config)
         self._lease = build_lease(config)
         self._ledger = build_ledger(config)
-        self._backplane = build_backplane(config)
+        self._backplane = build_backplane(config, lambda *answer: self._metrics.answered(*answer))
         self._broker = build_broker(config, self._lease.confirm)
         self._outbox = Outbox()
         self._pulse = Pulse()
         self._stopping = asyncio.Event()
-        self._standby = "it is not yet known whether another one is active"
+        self._not_yet = "it is not yet known whether another one is active"
+        """Why it does not serve yet; empty once its edges can be asked how they do."""
         max_active = config.max_active_pods or None
         self._inventory = inventory or Inventory(max_models=max_active)
         self._metrics = Metrics(self._inventory, self._outbox)
@@ -83,6 +84,7 @@ class Service:
             self._ledger,
             then=(self._post_mortem.observe, lambda change: self._orchestrator.observe(change)),
             step=self._pulse.step,
+            failed=self._metrics.commit_failed,
         )
         self._orchestrator = Orchestrator(
             self._inventory,
@@ -149,9 +151,7 @@ class Service:
         async with AsyncExitStack() as edges:
             if self._config.http_port:
                 await edges.enter_async_context(
-                    surface(
-                        self._config.http_port, livez=self._livez, readyz=self._readyz, metrics=self._metrics.exposition
-                    )
+                    surface(self._config.http_port, livez=self._livez, readyz=self._readyz, metrics=self._measured)
                 )
             await edges.enter_async_context(self._lease)
             if await self._is_stopped_before(self._lease.acquire(self._wait_for)):
@@ -160,6 +160,7 @@ class Service:
             await edges.enter_async_context(self._ledger)
             await self._ledger.claim()
             await edges.enter_async_context(self._backplane)
+            self._not_yet = ""
             await self._resume()
             await edges.enter_async_context(self._broker)
             await edges.enter_async_context(self._witness)
@@ -167,7 +168,8 @@ class Service:
         log.info("service.stopped")
 
     def _wait_for(self, holder: str) -> None:
-        self._standby = f"standby: {holder} is active"
+        self._not_yet = f"standby: {holder} is active"
+        self._metrics.standby = True
         log.info("service.standby", active=holder)
 
     async def _is_stopped_before(self, waiting: Coroutine[None, None, None]) -> bool:
@@ -176,7 +178,8 @@ class Service:
         try:
             await asyncio.wait((waiter, stopper), return_when=asyncio.FIRST_COMPLETED)
             if waiter.done():
-                self._standby = ""
+                self._not_yet = "it is active, and begins: ledger and backplane are being opened"
+                self._metrics.standby = False
                 waiter.result()
             return not waiter.done()
         finally:
@@ -207,6 +210,7 @@ class Service:
                 group.create_task(loop, name=name)
                 for name, loop in {
                     "keep-lease": self._lease.keep(),
+                    "measure-lag": self._metrics.measure_lag(),
                     "record": self._record.keep(),
                     "prune-history": self._record.prune_history(timedelta(days=self._config.history_days)),
                     "watch-models": self._orchestrator.watch_models(),
@@ -250,8 +254,8 @@ class Service:
         return tuple(f"loop {loop} does not turn" for loop in self._pulse.stalled())
 
     async def _readyz(self) -> tuple[str, ...]:
-        if self._standby:
-            return (self._standby,)
+        if self._not_yet:
+            return (self._not_yet,)
         wrong = list(await self._backplane.health())
         if self._broker.connection is None:
             wrong.append("the broker is not connected")
@@ -259,6 +263,10 @@ class Service:
             wrong.append("what runs has not been listed yet")
         wrong += [trouble for trouble in (self._record.trouble, self._witness.trouble()) if trouble]
         return tuple(wrong)
+
+    async def _measured(self) -> bytes:
+        self._metrics.ready = not await self._readyz()
+        return self._metrics.exposition()
 
 
 def build_lease(config: Config) -> Lease:
@@ -330,18 +338,21 @@ def mqtt_settings(config: Config) -> MqttSettings:
     )
 
 
-def build_backplane(config: Config) -> Backplane:
-    """Where models run. Raises ImagesError or PodTemplateError when an operator's file cannot be used."""
+def build_backplane(config: Config, answered: Callable[[str, str], None] = lambda *_: None) -> Backplane:
+    """Where models run; `answered` counts requests to its API.
+
+    Raises ImagesError or PodTemplateError when an operator's file cannot be used.
+    """
     match config.backplane, config.local_images:
         case "local", Path() as images:
             return LocalBackplane(config.state_dir, LocalImages.load(images))
         case "kubernetes", _:
-            return build_kubernetes(config)
+            return build_kubernetes(config, answered)
         case _:
             raise ValueError(f"no backplane {config.backplane!r}")
 
 
-def build_kubernetes(config: Config) -> Backplane:
+def build_kubernetes(config: Config, answered: Callable[[str, str], None]) -> Backplane:
     """Models as pods. Raises PodTemplateError when the operator's template cannot be used."""
     # Imported here: the client takes 25 MB, which a laptop with local models need not spend.
     from mso.backplane.kubernetes import KubernetesBackplane, KubernetesSettings
@@ -368,6 +379,7 @@ def build_kubernetes(config: Config) -> Backplane:
             resync_seconds=config.resync_seconds,
             concurrency=config.deploy_concurrency,
         ),
+        answered,
     )
 
 

@@ -21,7 +21,7 @@ async def surface(
     *,
     livez: Probe,
     readyz: Probe,
-    metrics: Callable[[], bytes],
+    metrics: Callable[[], Awaitable[bytes]],
     host: str = "0.0.0.0",  # noqa: S104 - probes come from outside the container
 ) -> AsyncIterator[int]:
     """Serve until left; yields the port, which the system chooses if 0 is asked for. Raises OSError if it is taken."""
@@ -37,7 +37,7 @@ async def surface(
         return await answer(readyz)
 
     async def measured(_: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=await metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     application = web.Application()
     application.add_routes([web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", measured)])

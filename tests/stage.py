@@ -254,7 +254,8 @@ class Stage:
     def _note_listing(self) -> None:
         self.listings += 1
 
-    def _count(self, outcome: str) -> None:
+    def _count(self, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
         self.outcomes.append(outcome)
         self._happening.tell()
 

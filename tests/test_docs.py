@@ -9,16 +9,16 @@ import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from ci import generated_docs
 from mso.config import Config, load
-from mso.inventory import Inventory
-from mso.observers.metrics import Metrics
-from mso.outbox import Outbox
 from mso.protocol.messages import healthcheck_pb2, lifecycle_pb2
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PROTOCOL = DOCS / "protocol.md"
 CONFIGURATION = DOCS / "configuration.md"
+TROUBLESHOOTING = DOCS / "troubleshooting.md"
+PAGES = sorted(DOCS.rglob("*.md"))
 EXAMPLES = sorted(path for path in (DOCS / "examples").iterdir() if path.is_file())
 VARIABLES = Config.__dataclass_fields__
 NAMES = {field.metadata["variable"] for field in VARIABLES.values()}
@@ -53,15 +53,15 @@ def relative(path: Path) -> str:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=relative)
-def test_an_example_stands_in_the_protocol_word_for_word(example: Path) -> None:
+def test_an_example_stands_in_a_page_word_for_word(example: Path) -> None:
     """Who reads the page reads the program that the tests run."""
-    assert example.read_text() in [text for _, text in blocks(PROTOCOL)]
+    assert any(example.read_text() == text for page in PAGES for _, text in blocks(page))
 
 
-def test_every_program_in_the_protocol_is_an_example() -> None:
+def test_every_program_in_a_page_is_an_example() -> None:
     """No Python stands there that nobody runs."""
     examples = [example.read_text() for example in EXAMPLES]
-    assert [text for kind, text in blocks(PROTOCOL) if kind == "python" and text not in examples] == []
+    assert [text for page in PAGES for kind, text in blocks(page) if kind == "python" and text not in examples] == []
 
 
 def test_the_bytes_in_the_protocol_are_those_of_the_messages_above_them() -> None:
@@ -96,41 +96,52 @@ def test_every_path_that_is_named_exists(document: Path) -> None:
     assert [path for path in PATHS.findall(prose(document)) if not (ROOT / path).exists()] == []
 
 
-def test_the_table_of_variables_is_the_configuration() -> None:
-    """Each variable once, with the default that holds."""
+def test_what_is_made_of_the_code_is_what_the_code_says() -> None:
+    """Variables, metrics, exit statuses and programs, in docs/ and .env.template."""
+    assert [relative(path) for path, text in generated_docs.documents() if path.read_text() != text] == []
+
+
+@pytest.mark.parametrize("name", sorted(generated_docs.PARTS))
+def test_each_table_that_is_made_of_the_code_stands_in_the_reference(name: str) -> None:
+    """Once, and with something in it."""
+    assert CONFIGURATION.read_text().count(f"<!-- generated: {name} -->") == 1
+    assert len(generated_docs.PARTS[name]().splitlines()) > 5
+
+
+def test_every_variable_says_what_it_means() -> None:
+    """In a line that can stand in a table; that a secret is one is said first."""
+    for field in VARIABLES.values():
+        means = field.metadata["means"]
+        assert means
+        assert not set(means) & set("|\n"), means
+        assert means.startswith("secret;") == (not field.repr), means
+
+
+def test_the_defaults_in_the_reference_are_those_that_hold() -> None:
+    """As an operator writes them."""
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", CONFIGURATION.read_text(), re.MULTILINE))
     assert rows.keys() == NAMES
-    told = {
-        field.metadata["variable"]: rows[field.metadata["variable"]]
-        for field in VARIABLES.values()
-        if isinstance(field.default, str | int | float | Path) and field.default != ""
-    }
-    holds = {
-        field.metadata["variable"]: f"`{_written(field.default)}`"
-        for field in VARIABLES.values()
-        if field.metadata["variable"] in told
-    }
-    assert told == holds
-
-
-def _written(value: object) -> str:
-    """As an operator writes it."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
+    written = {"MQTT_PORT": "`1883`", "MSO_RESYNC_SECONDS": "`30`", "KUBERNETES_VERIFY_TLS": "`true`"}
+    assert {name: rows[name] for name in written} == written
+    assert (rows["SIMULATOR_NAME"], rows["MQTT_USERNAME"]) == ("required", "none")
 
 
 def test_the_template_is_the_default_configuration() -> None:
     """.env.template names every variable once; filled in where it must be, it changes nothing."""
     template = ROOT / ".env.template"
-    names = re.findall(r"^#? ?([A-Z_]+)=", template.read_text(), re.MULTILINE)
+    names = re.findall(r"^([A-Z_]+)=", template.read_text(), re.MULTILINE)
     assert sorted(names) == sorted(NAMES)
     required = {"SIMULATOR_NAME": "an-so"}
     assert load(required, template) == load(required)
+
+
+def test_every_command_says_what_its_exit_status_means() -> None:
+    """0 and 2 at least: a script has nothing else to go by."""
+    assert set(generated_docs.commands()) >= {"run", "demo", "cleanup", "history", "logs", "resend-ready"}
+    for line in generated_docs.statuses().splitlines()[2:]:
+        _, _, well, _, wrong_use, *_ = (cell.strip() for cell in line.split("|"))
+        assert well, line
+        assert wrong_use, line
 
 
 def test_no_document_names_a_variable_that_is_none() -> None:
@@ -172,14 +183,56 @@ def test_every_event_of_the_log_is_documented() -> None:
     assert set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", section, re.MULTILINE)) == logged_events()
 
 
-def test_every_metric_is_documented() -> None:
-    """The names in the table of metrics are those that the service exposes: all of them, and no other."""
-    metrics = Metrics(Inventory(), Outbox())
-    metrics.note_listing()
-    exposed = {
-        f"{metric.name}_total" if metric.type == "counter" else metric.name
-        for metric in metrics.registry.collect()
-        if metric.name.startswith("mso_")
+WORDS_OF_OTHERS = {"0/3 nodes", "Bad user name or password", "Not authorized", "not now"}
+"""Quoted in Troubleshooting, and not ours."""
+
+
+def test_troubleshooting_names_events_and_metrics_that_there_are() -> None:
+    """Whoever searches the log for one finds it."""
+    text = TROUBLESHOOTING.read_text()
+    events = logged_events()
+    kinds = "|".join({event.split(".")[0] for event in events})
+    named = set(re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text)) - {"ledger.sqlite"}
+    assert len(named) > 30
+    assert named - events == set()
+    metrics = {name for name, *_ in generated_docs.exposed()}
+    assert set(re.findall(r"`(mso_[a-z_]+)`", text)) - metrics == set()
+
+
+def test_troubleshooting_quotes_what_the_service_says() -> None:
+    """Word for word, so that it can be searched for; ... stands for what differs."""
+    source = " ".join(path.read_text() for path in (ROOT / "mso").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # texts that go on in the next line
+    quoted = {
+        piece.strip()
+        for quote in re.findall(r'"([^"\n]+)"', prose(TROUBLESHOOTING))
+        for piece in quote.split("...")
+        if " " in piece.strip()
     }
-    told = set(re.findall(r"^\| `(mso_[a-z_]+)` \|", CONFIGURATION.read_text(), re.MULTILINE))
-    assert told == exposed
+    assert len(quoted) > 20
+    assert {piece for piece in quoted - WORDS_OF_OTHERS if piece not in source} == set()
+
+
+@pytest.mark.parametrize("document", documents(), ids=relative)
+def test_every_command_that_is_shown_can_be_typed(document: Path) -> None:
+    """The commands of `mso` and their options, in the text and in the blocks."""
+    inline = re.findall(r"`(mso [^`]+)`", prose(document))
+    typed = [line for kind, text in blocks(document) if kind in ("", "sh", "console") for line in text.splitlines()]
+    shown = inline + [found[1] for line in typed if (found := re.match(r"(?:[A-Z_]+=\S* |\S*/)*(mso .+)", line))]
+    for command in shown:
+        _, name, *words = command.partition("#")[0].split()
+        if name.startswith("--"):
+            assert name in generated_docs.help_of(), command
+        elif name.islower() and "." not in name:
+            assert name in generated_docs.commands(), command
+            options = [word.partition("=")[0] for word in words if word.startswith("--")]
+            assert [option for option in options if option not in generated_docs.help_of(name)] == [], command
+
+
+def test_every_metric_is_documented() -> None:
+    """Its name, its type, the labels that it can be told by, and what it means."""
+    told = {name: (kind, labels, meaning) for name, kind, labels, meaning in generated_docs.exposed()}
+    assert told["mso_models"][:2] == ("gauge", "`state`: `created`, `running`, `succeeded`, `failed`")
+    assert told["mso_kubernetes_requests_total"][:2] == ("counter", "`method`; `status`")
+    assert told["mso_deploy_seconds"][:2] == ("histogram", "")
+    assert all(meaning and "|" not in meaning for _, _, meaning in told.values())

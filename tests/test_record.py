@@ -30,8 +30,12 @@ class Desk:
         self.done: list[str] = []
         """What was done about what was written, in order."""
         self.steps: list[str] = []
-        self.record = Record(self.inventory, self.ledger, then=(self._act,), step=self._step)
+        self.record = Record(self.inventory, self.ledger, then=(self._act,), step=self._step, failed=self._failed)
+        self.failed = 0
         self.inventory.subscribe(self.record.observe)
+
+    def _failed(self) -> None:
+        self.failed += 1
 
     def keeping(self) -> AbstractAsyncContextManager[None]:
         """The loop turns."""
@@ -221,6 +225,7 @@ async def test_what_cannot_be_written_now_is_tried_again_until_it_is() -> None:
             desk.write("b")
             await desk.record.flushed()
     assert len(desk.ledger.tries) == 4
+    assert desk.failed == 3
     assert desk.commits == [["RunKept", "RequestKept", "ModelAsked", "b"]]
     assert desk.done == ["SimulationAdded", "ModelAdded", "b"]
     assert [(event["event"], event["log_level"]) for event in logs] == [

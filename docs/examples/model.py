@@ -1,17 +1,18 @@
-"""A model: says that it is ready, answers every step, and ends with the simulation."""
+"""A model: says that it is ready, answers whatever it is asked, and ends with the simulation."""
 
 import os
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+ANSWERS = {"ModelParameters": "Parameterized", "NewStep": "CalculationsDone"}
 simulation, model = os.environ["SIMULATION_ID"], os.environ["MODEL_ID"]
 
 
 def on_message(client: Client, _: object, message: MQTTMessage) -> None:
     _, _, simulator, *_, name = message.topic.split("/")
-    if name == "NewStep":
-        client.publish(f"/lifecycle/model/{simulator}/{simulation}/{model}/CalculationsDone", qos=1)
+    if name in ANSWERS:
+        client.publish(f"/lifecycle/model/{simulator}/{simulation}/{model}/{ANSWERS[name]}", qos=1)
     elif name == "SimulationDone":
         client.disconnect()  # loop_forever returns, the program ends, exit code 0: SUCCESSFULL
 

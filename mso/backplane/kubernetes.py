@@ -73,9 +73,12 @@ class KubernetesBackplane:
 
     capabilities = Capabilities(command=True, resources=True, secrets=True)
 
-    def __init__(self, access: Access, settings: KubernetesSettings) -> None:
+    def __init__(
+        self, access: Access, settings: KubernetesSettings, answered: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
+        """`answered` counts requests to the API (mso/backplane/kubernetes_api.py)."""
         self._settings = settings
-        self._api = KubernetesApi(access, connections=settings.concurrency + 24)
+        self._api = KubernetesApi(access, settings.concurrency + 24, answered)
         self._pods = f"/api/v1/namespaces/{settings.namespace}/pods"
         self._events = f"/api/v1/namespaces/{settings.namespace}/events"
         self._alarm = asyncio.Event()

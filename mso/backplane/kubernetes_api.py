@@ -124,10 +124,16 @@ class _Question(NamedTuple):
 
 
 class KubernetesApi:
-    """One client, open while `async with` lasts; `connections` is how many calls may be under way at once."""
+    """One client, open while `async with` lasts; `connections` is how many calls may be under way at once.
 
-    def __init__(self, access: Access, connections: int) -> None:
+    `answered` is told the method of every request and the HTTP status of its answer, or that there was `none`.
+    """
+
+    def __init__(
+        self, access: Access, connections: int, answered: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
         self._access = access
+        self._answered = answered
         self._connections = connections
         self._fresh_until = 0.0
         self._renewing = asyncio.Lock()
@@ -217,15 +223,21 @@ class KubernetesApi:
 
     async def _ask(self, question: _Question) -> aiohttp.ClientResponse:
         await self._renew()
-        return await self._session.request(
-            question.method,
-            self._host + question.path,
-            params=question.query,
-            data=question.body,
-            headers=question.headers,
-            timeout=question.timeout,
-            server_hostname=self._server_name,
-        )
+        status = "none"
+        try:
+            answer = await self._session.request(
+                question.method,
+                self._host + question.path,
+                params=question.query,
+                data=question.body,
+                headers=question.headers,
+                timeout=question.timeout,
+                server_hostname=self._server_name,
+            )
+            status = str(answer.status)
+        finally:
+            self._answered(question.method, status)
+        return answer
 
     async def _renew(self, *, at_once: bool = False) -> None:
         """Read the credentials again if they are a minute old, or were refused."""

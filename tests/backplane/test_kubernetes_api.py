@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,21 @@ async def test_what_the_api_asks_us_to_wait_is_heard(server: ApiServer, text: st
             await api.call("POST", "/pods", body={})
     assert (refused.value.status, refused.value.retry_after) == (429, seconds)
     assert len(server.heard) == 1, "who calls decides what is tried again"
+
+
+async def test_every_answer_is_counted_by_its_status(server: ApiServer) -> None:
+    """A refusal as well; and where no answer comes, that."""
+    answers: list[tuple[str, str]] = []
+    access = Access(token=TOKEN, host="127.0.0.1", port=server.port, verify_tls=False)
+    async with KubernetesApi(access, 4, lambda *answer: answers.append(answer)) as api:
+        await api.call("GET", "/pods")
+        server.answer = refusing(429, {"reason": "TooManyRequests", "message": "later"})
+        with pytest.raises(RefusedError):
+            await api.call("POST", "/pods", body={})
+    async with KubernetesApi(replace(access, port=free_port()), 4, lambda *answer: answers.append(answer)) as api:
+        with pytest.raises(UnreachableError):
+            await api.call("GET", "/pods")
+    assert answers == [("GET", "200"), ("POST", "429"), ("GET", "none")]
 
 
 # -- who does not answer ----------------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ def test_a_model_that_the_api_refuses_is_told_in_its_words_and_the_others_go_on(
     assert reasons(heard) == {"a": ("Completed", 0), "b": ("DeployFailed", -1), "c": ("Completed", 0)}
     assert "NO=NAME" in told(heard)["b"].message
     assert heard[0].name != "ModelsReady"
+    _, metrics = mso.probe("/metrics")
+    assert 'mso_kubernetes_requests_total{method="POST",status="201"}' in metrics
+    assert 'mso_kubernetes_requests_total{method="POST",status="422"} 1.0' in metrics
 
 
 def test_a_full_quota_is_waited_for_and_not_hammered(

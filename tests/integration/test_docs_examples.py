@@ -1,6 +1,7 @@
-"""The two programs of docs/protocol.md, word for word as they stand there, against a real service and a real broker."""
+"""The two programs of docs/, word for word as they stand there, against a real service and a real broker."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = DOCS / "examples"
 PATIENCE_SECONDS = 60
 
 
@@ -23,16 +25,21 @@ def mso(mosquitto: Mosquitto, start_mso: StartMso) -> MsoProcess:
     return start_mso(mosquitto, "example-so", MSO_LOCAL_IMAGES=str(EXAMPLES / "images.yaml"), PATH=path)
 
 
+def as_seen_from_here(mosquitto: Mosquitto) -> dict[str, str]:
+    """The environment of a program that talks to the broker."""
+    return {
+        "MQTT_HOST": mosquitto.host,
+        "MQTT_PORT": str(mosquitto.port),
+        "MQTT_USERNAME": mosquitto.username,
+        "MQTT_PASSWORD": mosquitto.password,
+    }
+
+
 def play(mosquitto: Mosquitto) -> list[str]:
     """Run the example of a simulation orchestrator to its end; what it printed."""
     orchestrator = subprocess.run(
         [sys.executable, EXAMPLES / "orchestrator.py"],
-        env={
-            "MQTT_HOST": mosquitto.host,
-            "MQTT_PORT": str(mosquitto.port),
-            "MQTT_USERNAME": mosquitto.username,
-            "MQTT_PASSWORD": mosquitto.password,
-        },
+        env=as_seen_from_here(mosquitto),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -80,3 +87,29 @@ def test_the_example_of_an_orchestrator_hears_why_it_was_refused(mosquitto: Mosq
     said = play(mosquitto)
     assert said[0] == "sim-1 DeployModelsRejected"
     assert any(line.startswith("errors:") and "battery" in line for line in said)
+
+
+def test_a_model_of_ones_own_is_tried_as_the_page_says(
+    mosquitto: Mosquitto, start_mso: StartMso, tmp_path: Path
+) -> None:
+    """The image, the scenario and the command of docs/write-a-model.md, with the model of that page."""
+    page = (DOCS / "write-a-model.md").read_text()
+    images, scenario = (re.search(rf"^```yaml\n({begin}.*?)^```", page, re.M | re.S) for begin in ('"my_model', "sim"))
+    assert images
+    assert scenario
+    (tmp_path / "images.yaml").write_text(images[1].replace("model.py", str(EXAMPLES / "model.py")))
+    (tmp_path / "mine.yaml").write_text(scenario[1])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    start_mso(mosquitto, "fake-so", MSO_LOCAL_IMAGES=str(tmp_path / "images.yaml"), PATH=path)
+    tried = subprocess.run(
+        [sys.executable, "-m", "fake_simulator", "--scenario", "mine.yaml"],
+        cwd=tmp_path,
+        env=as_seen_from_here(mosquitto),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+    assert "SUCCEEDED" in tried.stdout

@@ -1,16 +1,22 @@
 """The metrics, as Prometheus reads them."""
 
+import ast
+import asyncio
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import mso.intake
 from mso.inventory import Inventory
 from mso.model import ModelSpec, Ready, Reason, Succeeded
-from mso.observers.metrics import Metrics
+from mso.observers.metrics import REFUSALS, Metrics
 from mso.outbox import Kind, Outbox
 from tests.builders import RUN, Clock, a_row, attempt, crash, order, spec
+from tests.happening import running
 
 
 class Scrape:
@@ -28,6 +34,10 @@ class Scrape:
     def read(self, family: str) -> dict[str, float]:
         """The samples of a family by the value of their label, "" for one that has none."""
         return dict(self._samples(family))
+
+    def counted(self, family: str) -> dict[str, float]:
+        """Those of a counter that are more than 0."""
+        return {label: value for label, value in self._samples(family) if value}
 
     def _samples(self, family: str) -> Iterator[tuple[str, float]]:
         for metric in text_string_to_metric_families(self.metrics.exposition().decode()):
@@ -78,7 +88,7 @@ def test_failures_are_counted_by_their_reason() -> None:
     scrape.inventory.apply(attempt("c"), crash())
     scrape.inventory.apply(attempt("c", 2), crash(137, Reason.OOM_KILLED))
     scrape.inventory.apply(attempt("d"), Succeeded())
-    assert scrape.read("mso_model_failures_total") == {"Error": 2, "OOMKilled": 1}
+    assert scrape.counted("mso_model_failures_total") == {"Error": 2, "OOMKilled": 1}
 
 
 def test_retries_are_counted() -> None:
@@ -96,8 +106,11 @@ def test_deployments_are_counted_by_their_outcome() -> None:
     """Of attempts."""
     scrape = Scrape()
     for outcome in ("succeeded", "failed", "succeeded"):
-        scrape.metrics.deployed(outcome)
+        scrape.metrics.deployed(outcome, 0.2)
     assert scrape.read("mso_deploys_total") == {"succeeded": 2, "failed": 1}
+    assert scrape.read("mso_deploy_seconds_count") == {"": 3}
+    assert scrape.read("mso_deploy_seconds_sum") == {"": pytest.approx(0.6)}
+    assert scrape.read("mso_deploy_seconds_bucket") | {"0.1": 0, "0.25": 3} == scrape.read("mso_deploy_seconds_bucket")
 
 
 def test_messages_that_the_broker_has_are_counted_by_their_kind() -> None:
@@ -121,7 +134,68 @@ def test_messages_that_are_not_acted_on_are_counted_by_the_reason() -> None:
     scrape = Scrape()
     for why in ("retained", "undecodable", "retained"):
         scrape.metrics.refused(why)
-    assert scrape.read("mso_messages_refused_total") == {"retained": 2, "undecodable": 1}
+    assert scrape.counted("mso_messages_refused_total") == {"retained": 2, "undecodable": 1}
+
+
+def test_the_reasons_for_not_acting_on_a_message_are_those_of_the_intake() -> None:
+    """Each is there from the start, at 0: the first time is an increase that an alert can see."""
+    assert set(Scrape().read("mso_messages_refused_total")) == set(REFUSALS)
+    said = set()
+    for node in ast.walk(ast.parse(Path(mso.intake.__file__).read_text())):
+        match node:
+            case ast.Call(
+                func=ast.Name("_Refused") | ast.Attribute(attr="_count_refused"), args=[ast.Constant(word), *_]
+            ):
+                said.add(word)
+            case _:
+                pass
+    assert said == set(REFUSALS)
+
+
+def test_what_can_go_wrong_is_counted_from_the_start() -> None:
+    """A series that begins with its first count shows Prometheus no increase."""
+    scrape = Scrape()
+    assert scrape.read("mso_deploys_total") == {"succeeded": 0, "failed": 0}
+    assert scrape.read("mso_model_failures_total") == {reason: 0 for reason in Reason if reason != "Completed"}
+    assert scrape.read("mso_ledger_failures_total") == {"": 0}
+
+
+def test_transactions_that_fail_are_counted() -> None:
+    """Each try."""
+    scrape = Scrape()
+    scrape.metrics.commit_failed()
+    scrape.metrics.commit_failed()
+    assert scrape.read("mso_ledger_failures_total") == {"": 2}
+
+
+def test_what_the_api_answers_is_counted_by_its_status() -> None:
+    """Where no answer came, that."""
+    scrape = Scrape()
+    for status in ("201", "201", "429", "none"):
+        scrape.metrics.answered("POST", status)
+    text = scrape.metrics.exposition().decode()
+    assert 'mso_kubernetes_requests_total{method="POST",status="201"} 2.0' in text
+    assert 'mso_kubernetes_requests_total{method="POST",status="none"} 1.0' in text
+
+
+def test_whether_it_is_ready_and_whether_it_stands_by_is_what_was_said_last() -> None:
+    """Whoever asks for the metrics finds that out first."""
+    scrape = Scrape()
+    assert (scrape.read("mso_ready"), scrape.read("mso_standby")) == ({"": 0}, {"": 0})
+    scrape.metrics.ready = scrape.metrics.standby = True
+    assert (scrape.read("mso_ready"), scrape.read("mso_standby")) == ({"": 1}, {"": 1})
+
+
+async def test_a_step_that_takes_long_shows_as_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wakes up late was kept from it."""
+    monkeypatch.setattr("mso.observers.metrics.LAG_EVERY_SECONDS", 0.01)
+    scrape = Scrape()
+    async with running(scrape.metrics.measure_lag()):
+        await asyncio.sleep(0)
+        time.sleep(0.2)
+        while not scrape.read("mso_loop_lag_seconds_count")[""]:
+            await asyncio.sleep(0)
+    assert scrape.read("mso_loop_lag_seconds_sum")[""] >= 0.15
 
 
 def test_messages_that_wait_for_the_broker_are_counted() -> None:
@@ -160,8 +234,8 @@ def test_the_age_of_the_last_listing_grows_until_the_next(monkeypatch: pytest.Mo
 def test_two_services_in_one_process_count_for_themselves() -> None:
     """There is no registry that they share."""
     one, other = Scrape(), Scrape()
-    one.metrics.deployed("succeeded")
-    assert (one.read("mso_deploys_total"), other.read("mso_deploys_total")) == ({"succeeded": 1}, {})
+    one.metrics.deployed("succeeded", 0.2)
+    assert (one.counted("mso_deploys_total"), other.counted("mso_deploys_total")) == ({"succeeded": 1}, {})
 
 
 def test_the_process_itself_is_measured() -> None:
