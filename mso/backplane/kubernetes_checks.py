@@ -149,7 +149,8 @@ class _Patient:
             seen = wrong(
                 NAMESPACE, admission.what, f"kubectl create namespace {self._namespace}, or set KUBERNETES_NAMESPACE"
             )
-            admission = skipped(ADMISSION, "there is no namespace")
+        if seen.grade is Grade.WRONG:
+            return [seen, *(skipped(check, "there is no such namespace") for check in (ADMISSION, PULL_SECRET, QUOTA))]
         rest = await asyncio.gather(
             _seen(PULL_SECRET, self._secret()),
             _seen(QUOTA, self._quota()),

@@ -36,18 +36,17 @@ _TRIAL = "CREATE TABLE mso_doctor (x INTEGER)"
 
 async def check(where: str | Path, state_dir: Path) -> Checks:
     """`where` as SqlLedger takes it: the path of a file, or the URL of a server."""
-    yield await timed(DISK, asyncio.to_thread(_directory, state_dir), advice="look at the disk of MSO_STATE_DIR")
     if isinstance(where, Path):
-        if not await asyncio.to_thread(where.exists):
-            yield ok(LEDGER, f"there is none yet: the first start makes {where}")
-            return
-        advice = "see who holds it, or look at its disk"
-    else:
-        advice = "see whether the server of MSO_DATABASE_URL is well"
-    yield await timed(LEDGER, asyncio.to_thread(_form, where), CALL_SECONDS + 1, advice)
-    yield await timed(WRITABLE, asyncio.to_thread(_writable, where), CALL_SECONDS + 1, advice)
-    if isinstance(where, Path):
-        yield await timed(WHOLE, asyncio.to_thread(_whole, where), advice=advice)
+        where = await asyncio.to_thread(where.absolute)
+    looks = [timed(DISK, asyncio.to_thread(_directory, state_dir), advice="look at the disk of MSO_STATE_DIR")]
+    advice = "see who holds it, and look at its disk; or at the server of MSO_DATABASE_URL"
+    looks.append(timed(LEDGER, asyncio.to_thread(_form, where), CALL_SECONDS + 1, advice))
+    if not isinstance(where, Path) or await asyncio.to_thread(where.exists):
+        looks.append(timed(WRITABLE, asyncio.to_thread(_writable, where), CALL_SECONDS + 1, advice))
+        if isinstance(where, Path):
+            looks.append(timed(WHOLE, asyncio.to_thread(_whole, where), advice=advice))
+    for finding in await asyncio.gather(*looks):
+        yield finding
 
 
 def _directory(state_dir: Path) -> Finding:
@@ -71,6 +70,8 @@ def _directory(state_dir: Path) -> Finding:
 
 
 def _form(where: str | Path) -> Finding:
+    if isinstance(where, Path) and not where.exists():
+        return ok(LEDGER, f"there is none yet: the first start makes {where}")
     try:
         database = database_at(where, patience_seconds=PATIENCE_SECONDS, read_only=True)
         engines = database.open()
@@ -107,7 +108,7 @@ def _writable(where: str | Path) -> Finding:
 
 
 def _try_file(path: Path) -> None:
-    with closing(_open(path, "rw")) as connection:
+    with closing(_open(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TRIAL)
         connection.execute("ROLLBACK")
@@ -133,7 +134,8 @@ def _try_server(url: str) -> None:
 def _whole(path: Path) -> Finding:
     deadline = time.monotonic() + LOOK_THROUGH_SECONDS
     try:
-        with closing(_open(path, "ro")) as connection:
+        with closing(_open(path)) as connection:
+            connection.execute("PRAGMA query_only = ON")
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.DatabaseError as error:
@@ -150,11 +152,10 @@ def _whole(path: Path) -> Finding:
     )
 
 
-def _open(path: Path, mode: str) -> sqlite3.Connection:
-    """Never makes one."""
-    return sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None, timeout=PATIENCE_SECONDS
-    )
+def _open(path: Path) -> sqlite3.Connection:
+    """Never makes one. Not read only: such a connection leaves files beside it, of whoever it was."""
+    where = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return sqlite3.connect(where, uri=True, isolation_level=None, timeout=PATIENCE_SECONDS)
 
 
 def _advice(where: str | Path) -> str:
