@@ -14,7 +14,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-_QUANTITY = re.compile(r"([+-]?[0-9.]+)(m|n|u|[eE][+-]?[0-9]+|[kMGTPE]i?|Ki)?")
+_QUANTITY = re.compile(r"([+-]?[0-9]*\.?[0-9]+\.?)(?:[eE]([+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)")
 _SUFFIXES = {
     "": 1.0,
     **{
@@ -50,8 +50,7 @@ def quantity(text: object) -> float:
     found = _QUANTITY.fullmatch(str(text))
     if not found:
         raise ValueError(f"{text!r} is no quantity")
-    number, suffix = float(found[1]), found[2] or ""
-    return number * 10.0 ** int(suffix[1:]) if len(suffix) > 1 and suffix[0] in "eE" else number * _SUFFIXES[suffix]
+    return float(found[1]) * 10.0 ** int(found[2] or 0) * _SUFFIXES[found[3] or ""]
 
 
 def requests(pod: Json) -> dict[str, float]:
