@@ -149,12 +149,12 @@ def _time(moment: datetime | None) -> str | None:
 
 
 def as_page(status: Status, now: datetime, *, one: bool) -> Group:
-    """What a terminal shows."""
+    """What a terminal shows. What matters stands above the table: of one that is too long its end is cut off."""
     parts: list[RenderableType] = [_service(status)] if status.asked else []
     if one:
         parts += _one(status.simulations[0], now)
     elif status.simulations:
-        parts += [_runs(status.simulations, now), *_notes(status.simulations)]
+        parts += [*_notes(status.simulations), _runs(status.simulations, now)]
     else:
         parts.append(Text("no simulation lives; mso status --all and mso history list those that were"))
     return Group(*parts)
@@ -222,6 +222,15 @@ def _one(simulation: Simulation, now: datetime) -> Iterator[RenderableType]:
         f"{one_line(key.simulation)}: run {key.run} for {one_line(run.record.request.simulator)}, {simulation.standing}"
         f"{since}: {_counts(run)}"
     )
+    if simulation.standing == "waiting":
+        yield from _notes([simulation])
+    elif laggards := simulation.laggards:
+        yield Text(f"not ready yet: {listed(laggards)}", style="yellow")
+    if simulation.withheld:
+        yield _withheld(simulation)
+    if failed := simulation.failed:
+        hint = f"mso logs {one_line(key.simulation)} {one_line(failed[0])}"
+        yield Text(f"failed: {listed(failed)}; what they wrote last: {hint}", style="red")
     table = _table(
         ("model", "state", "ready", "attempt", "age", "reason", "exit", "node", "message"),
         folding=("model", "node", "message"),
@@ -242,14 +251,6 @@ def _one(simulation: Simulation, now: datetime) -> Iterator[RenderableType]:
             message,
         )
     yield table
-    if simulation.standing == "waiting":
-        yield from _notes([simulation])
-    elif laggards := simulation.laggards:
-        yield Text(f"not ready yet: {listed(laggards)}", style="yellow")
-    if simulation.withheld:
-        yield _withheld(simulation)
-    if failed := simulation.failed:
-        yield Text(f"what they wrote last: mso logs {one_line(key.simulation)} {one_line(failed[0])}")
 
 
 def _table(names: Sequence[str], folding: Sequence[str]) -> Table:

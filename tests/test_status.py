@@ -77,6 +77,8 @@ async def test_each_state_of_a_pod_is_told_with_its_reason(ledger: Ledger) -> No
         """\
 service: alive and ready
 sim-1: run 1 for essim, not ready, opened 1m15s ago: 1 created, 1 running, 1 succeeded, 11 failed
+not ready yet: boots
+failed: deleted, evicted, unpulled, homeless, mute, greedy, init, lost, refused, again and 1 more; what they wrote last: mso logs sim-1 deleted
 model     state      ready  attempt  age    reason           exit  node    message
 boots     created    no           1  1m15s  -                   -  -       -
 works     running    yes          1  15s    -                   -  -       -
@@ -91,9 +93,7 @@ init      failed     no           1  1m15s  Error               3  node-1  init 
 lost      failed     no           1  1m15s  NodeLost           -1  -       node ghost is silent
 refused   failed     no           1  1m15s  DeployFailed       -1  -       pods is forbidden
 again     failed     no           3  1m15s  Error               1  node-1  exit code 1
-stopped   failed     no           1  1m15s  Stopped            -1  -       its simulation was stopped
-not ready yet: boots
-what they wrote last: mso logs sim-1 deleted"""
+stopped   failed     no           1  1m15s  Stopped            -1  -       its simulation was stopped"""  # noqa: E501
     )
 
 
@@ -111,12 +111,12 @@ async def test_simulations_are_told_with_how_their_models_stand(ledger: Ledger) 
     assert shown(await status.of_all(ledger, ended=False)) == (
         """\
 service: alive and ready
+waiting: waits: no model of it was created yet; it waits for room (MSO_MAX_ACTIVE_PODS), for where models run, or for the service
 simulation  run  simulator  state      age    models
 waits         1  essim      waiting    1m15s  1 created
 boots         1  essim      not ready  1m15s  2 created
 works         1  essim      ready      1m15s  1 running
-stops         1  essim      stopping   1m15s  1 running
-waiting: waits: no model of it was created yet; it waits for room (MSO_MAX_ACTIVE_PODS), for where models run, or for the service"""  # noqa: E501
+stops         1  essim      stopping   1m15s  1 running"""  # noqa: E501
     )
 
 

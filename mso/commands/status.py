@@ -130,7 +130,7 @@ this machine.
 
 The states of a simulation are waiting (none of its models was created yet), not ready, ready (its ModelsReady is on \
 its way, or was sent), stopping and ended. Those of a model are created, running (it announced ReadyForProcessing), \
-succeeded and failed. What has not announced itself, while others have, is named below the table.
+succeeded and failed. What has not announced itself is named above the table.
 
 With --watch a terminal shows one page that is kept up to date; elsewhere a page is written whenever something \
 changed. Ctrl-C ends it, with exit status 0.""",
