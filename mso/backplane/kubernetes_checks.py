@@ -57,13 +57,13 @@ async def check(access: Access, namespace: str, pods: PodSettings) -> Checks:
         yield wrong(CLUSTER, why, "see docs/kubernetes.md, Access")
         return
     try:
-        patient = _Patient(api, namespace, pods)
-        reached, clock = await patient.reach()
+        here = _Place(api, namespace, pods)
+        reached, clock = await here.reach()
         yield reached
         if reached.grade is not Grade.OK:
             return
         yield clock or skipped(CLOCK, "the API does not say what time it is there")
-        for findings in await asyncio.gather(patient.who(), patient.rights(), patient.place(), patient.lease()):
+        for findings in await asyncio.gather(here.who(), here.rights(), here.place(), here.lease()):
             for finding in findings:
                 yield finding
     finally:
@@ -82,8 +82,8 @@ async def _seen(check: str, look: Awaitable[Finding]) -> Finding:
     return await timed(check, guarded(), advice="see what the cluster ails")
 
 
-class _Patient:
-    """A namespace of a cluster."""
+class _Place:
+    """A namespace of a cluster, as we may see it."""
 
     def __init__(self, api: KubernetesApi, namespace: str, pods: PodSettings) -> None:
         self._api = api

@@ -19,7 +19,7 @@ from mso.checkup import CALL_SECONDS, Checks, Finding, ok, skipped, timed, warni
 from mso.ledger import LedgerError, OutdatedLedgerError, UnusableLedgerError
 from mso.ledger.schema import notes
 from mso.ledger.sql import database_at
-from mso.ledger.troubles import at_the_edge
+from mso.ledger.troubles import DamagedError, StatementRefusedError, at_the_edge
 
 LEDGER = "ledger"
 WRITABLE = "ledger writable"
@@ -31,6 +31,7 @@ LOOK_THROUGH_SECONDS = 3.0
 LITTLE_BYTES = 1 << 30
 TOO_LITTLE_BYTES = 1 << 26
 _NOTE = "release"
+_TROUBLES = (LedgerError, UnusableLedgerError, DamagedError, StatementRefusedError)
 _TRIAL = "CREATE TABLE mso_doctor (x INTEGER)"
 
 
@@ -38,10 +39,11 @@ async def check(where: str | Path, state_dir: Path) -> Checks:
     """`where` as SqlLedger takes it: the path of a file, or the URL of a server."""
     if isinstance(where, Path):
         where = await asyncio.to_thread(where.absolute)
+    is_there = not isinstance(where, Path) or await asyncio.to_thread(where.exists)
     looks = [timed(DISK, asyncio.to_thread(_directory, state_dir), advice="look at the disk of MSO_STATE_DIR")]
     advice = "see who holds it, and look at its disk; or at the server of MSO_DATABASE_URL"
     looks.append(timed(LEDGER, asyncio.to_thread(_form, where), CALL_SECONDS + 1, advice))
-    if not isinstance(where, Path) or await asyncio.to_thread(where.exists):
+    if is_there:
         looks.append(timed(WRITABLE, asyncio.to_thread(_writable, where), CALL_SECONDS + 1, advice))
         if isinstance(where, Path):
             looks.append(timed(WHOLE, asyncio.to_thread(_whole, where), advice=advice))
@@ -89,7 +91,7 @@ def _form(where: str | Path) -> Finding:
         return wrong(
             LEDGER, str(error), "a file that is damaged is set aside by the next start; restore a backup to keep it"
         )
-    except LedgerError as error:
+    except _TROUBLES as error:
         return wrong(LEDGER, str(error), _advice(where))
     return ok(LEDGER, f"{database.name}: last used by release {release or 'unknown'}")
 
@@ -100,9 +102,7 @@ def _writable(where: str | Path) -> Finding:
             at_the_edge(str(where), lambda: _try_file(where))
         else:
             at_the_edge("the server", lambda: _try_server(where))
-    except (LedgerError, UnusableLedgerError) as error:
-        return wrong(WRITABLE, str(error), _advice(where))
-    except Exception as error:  # noqa: BLE001 - damage has many names, and is told of by the other checks as well
+    except _TROUBLES as error:
         return wrong(WRITABLE, str(error), _advice(where))
     return ok(WRITABLE, "a transaction was made and taken back")
 

@@ -1,6 +1,6 @@
 """`mso stop`: a simulation is stopped by the service that runs, and what comes of it is waited for."""
 
-from tests.integration.conftest import StartMso
+from tests.integration.conftest import StartMosquitto, StartMso
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
@@ -59,6 +59,20 @@ def test_without_a_service_it_says_that_nobody_acts(mso: MsoProcess, peer: Peer)
     assert "/lifecycle/test-so/mso/sim/SimulationDone" in told.stdout
     mso.start()
     peer.wait_for_end("sim")
+
+
+def test_a_broker_that_does_not_let_us_is_found_out(start_mosquitto: StartMosquitto, start_mso: StartMso) -> None:
+    """It acknowledges what it throws away: that nothing comes of it is all there is to see."""
+    allowed = ("/lifecycle/mso/#", "/mso/#", "/healthcheck/#", "/lifecycle/test-so/mso/+/DeployModels")
+    access = [f"topic readwrite {topic}" for topic in allowed]
+    broker = start_mosquitto(access=[*access, "topic read /lifecycle/test-so/mso/+/SimulationDone"])
+    mso = start_mso(broker)
+    with Peer(broker) as peer:
+        peer.deploy("sim", order(configuration("a", "waits")))
+        mso.wait_for_event("model.deployed")
+        told = mso.command("stop", "sim", "--timeout", "2")
+        assert told.returncode == 1
+        assert "do not let the user 'mso' publish to /lifecycle/test-so/mso/sim/SimulationDone" in told.stdout
 
 
 def test_what_does_not_end_in_time_is_said_to_go_on(mosquitto: Mosquitto, start_mso: StartMso, peer: Peer) -> None:
