@@ -5,9 +5,10 @@ that is looked at at once, and it ends in time. Beside mso/service.py only this 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mso import service, supervision
 from mso.backplane import local_checks
@@ -17,6 +18,10 @@ from mso.checkup import Checks, Finding, Unawaited, ok, skipped, warning, wrong
 from mso.config import Config
 from mso.ledger import checks as ledger_checks
 from mso.protocol import topics
+
+if TYPE_CHECKING:
+    from mso.backplane.kubernetes_api import Access
+    from mso.backplane.pods import PodSettings
 
 CONFIGURATION = "configuration"
 GROUP_SECONDS = 12.0
@@ -66,14 +71,15 @@ def _backplane(config: Config) -> Checks:
             assert config.local_images
             return local_checks.check(config.local_images, config.state_dir / "lease")
         case "kubernetes":
-            return _kubernetes(config)
+            # Imported here, as the client takes 25 MB and a moment; and now, as later it would hold up the other edges.
+            from mso.backplane import kubernetes_checks
+
+            return _kubernetes(config, kubernetes_checks.check)
         case other:
             return _nothing(f"nothing is known of the backplane {other!r}")
 
 
-async def _kubernetes(config: Config) -> Checks:
-    # Imported here: the client takes 25 MB and a moment.
-    from mso.backplane import kubernetes_checks
+async def _kubernetes(config: Config, check: "Callable[[Access, str, PodSettings], Checks]") -> Checks:
     from mso.backplane.pods import PodSettings
 
     try:
@@ -87,10 +93,8 @@ async def _kubernetes(config: Config) -> Checks:
             "KUBERNETES_VERIFY_TLS=false: whoever is in between can read every secret",
             "set KUBERNETES_CA_FILE or KUBERNETES_CA_DATA, and verify again",
         )
-    async with aclosing(
-        kubernetes_checks.check(service.kubernetes_access(config), config.kubernetes_namespace, pods)
-    ) as all_:
-        async for finding in all_:
+    async with aclosing(check(service.kubernetes_access(config), config.kubernetes_namespace, pods)) as findings:
+        async for finding in findings:
             yield finding
 
 
