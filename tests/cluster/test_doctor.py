@@ -1,10 +1,13 @@
 """What the doctor says of a real cluster, with the credentials of MSO and with those of its administrator."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import mosquitto
 from tests.cluster.conftest import NewPlace
 from tests.cluster.place import Place
 from tests.cluster.test_access import ENFORCE, Credentials, credentials
@@ -21,7 +24,7 @@ Told = dict[str, dict[str, Any]]
 class Doctor:
     """`mso doctor` with the configuration of an MSO of this place, which does not run."""
 
-    def __init__(self, broker: Mosquitto, cluster: Cluster, directory: Any) -> None:
+    def __init__(self, broker: Mosquitto, cluster: Cluster, directory: Path) -> None:
         self._broker = broker
         self._cluster = cluster
         self._directory = directory
@@ -37,8 +40,12 @@ class Doctor:
 
 
 @pytest.fixture
-def doctor(broker: Mosquitto, cluster: Cluster, tmp_path: Any) -> Doctor:
-    return Doctor(broker, cluster, tmp_path)
+def doctor(cluster: Cluster, tmp_path: Path) -> Iterator[Doctor]:
+    """With a broker that no pod has to reach."""
+    if not mosquitto.available():
+        pytest.skip(mosquitto.INSTALL_HINT)
+    with Mosquitto(tmp_path / "mosquitto", persistence=False) as broker:
+        yield Doctor(broker, cluster, tmp_path)
 
 
 def grades(found: Told, grade: str) -> list[str]:
