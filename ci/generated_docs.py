@@ -1,6 +1,6 @@
-"""What the documents say of the code, made of the code: variables, metrics, exit statuses, programs.
+"""What the documents say of the code, made of the code: variables, metrics, commands, programs.
 
-    ci/generated_docs.py            writes .env.template, and what stands between markers under docs/
+    ci/generated_docs.py            writes .env.template, docs/commands.md, and what stands between markers under docs/
     ci/generated_docs.py --check    writes nothing; fails, and names the file, where that is not what it would write
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`, so that a page reads the same on the site
@@ -20,7 +20,9 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from mso.cli import COMMANDS, build
 from mso.cli import main as mso
+from mso.commands.guide import reference
 from mso.config import Config
 from mso.inventory import Inventory
 from mso.observers.metrics import Metrics
@@ -116,22 +118,9 @@ def _labels(metric: Metric, known: Metric) -> str:
     return "; ".join(told)
 
 
-def statuses() -> str:
-    """What each command ends with, as its help says it."""
-    told = {}
-    for name in commands():
-        text = " ".join(re.split(r"exit status:?", help_of(name), flags=re.IGNORECASE)[-1].split())
-        told[name] = dict(re.findall(r"(\d+) (.+?)(?=,? \d+ [a-z]| [A-Z]{3}|\s*$)", text))
-    numbers = sorted({number for meanings in told.values() for number in meanings}, key=int)
-    lines = [f"| command | {' | '.join(numbers)} |", f"|---|{'---|' * len(numbers)}"]
-    for name, meanings in told.items():
-        lines.append(f"| `mso {name}` | {' | '.join(meanings.get(number, '') for number in numbers)} |")
-    return "\n".join(lines)
-
-
 def commands() -> list[str]:
-    """The commands of `mso`, as its help lists them."""
-    return re.findall(r"^ {2,4}([a-z][a-z-]*)(?: {2,}|$)", help_of(), re.MULTILINE)
+    """The commands of `mso`."""
+    return [command.name for command in COMMANDS]
 
 
 def help_of(*command: str) -> str:
@@ -148,7 +137,7 @@ def program(path: str) -> str:
     return f"```{language}\n{(ROOT / path).read_text()}```"
 
 
-PARTS: dict[str, Callable[[], str]] = {"variables": variables, "metrics": metrics, "exit statuses": statuses}
+PARTS: dict[str, Callable[[], str]] = {"variables": variables, "metrics": metrics}
 
 
 def renewed(text: str) -> str:
@@ -165,6 +154,7 @@ def renewed(text: str) -> str:
 def documents() -> Iterator[tuple[Path, str]]:
     """Every file with something generated in it, and what it should be."""
     yield TEMPLATE, template()
+    yield DOCS / "commands.md", reference(build()[1].values())
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text()
         if "<!-- generated: " in text:

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TextIO
 
 from mso.ledger import Ledger, PastModel, RunSummary
-from mso.model import ModelId, RunKey, State
+from mso.model import ModelId, State
+from mso.wording import one_line
 
 FORMATS = ("table", "csv", "json")
 
@@ -26,23 +27,25 @@ async def runs(ledger: Ledger, limit: int) -> list[Line]:
 
 async def models(ledger: Ledger, simulation: str, run: int | None) -> list[Line]:
     """The models of one run of a simulation, of the last one if none is named. Raises UnknownError."""
-    return [_model(one) for one in await ledger.models(await _find(ledger, simulation, run))]
+    summary = await find(ledger, simulation, run)
+    return [_model(one) for one in await ledger.models(summary.record.key)]
 
 
 async def lines(ledger: Ledger, simulation: str, model: str, run: int | None) -> PastModel:
     """A model with the last that it wrote. Raises UnknownError."""
-    key = await _find(ledger, simulation, run)
+    key = (await find(ledger, simulation, run)).record.key
     for one in await ledger.models(key):
         if one.model.key.model == ModelId(model):
             return one
     raise UnknownError(f"run {key.run} of {simulation} has no model {model}: mso history --simulation {simulation}")
 
 
-async def _find(ledger: Ledger, simulation: str, run: int | None) -> RunKey:
-    known = await ledger.runs(simulation)
+async def find(ledger: Ledger, simulation: str, run: int | None = None) -> RunSummary:
+    """A run of a simulation, the last one if none is named. Raises UnknownError."""
+    known = await ledger.runs(simulation, limit=1 if run is None else 1000)
     for summary in known:
         if run in (None, summary.record.key.run):
-            return summary.record.key
+            return summary
     if known:
         numbers = ", ".join(str(summary.record.key.run) for summary in reversed(known))
         raise UnknownError(f"{simulation} has no run {run}; there are {numbers}")
@@ -60,7 +63,7 @@ def show(table: Sequence[Line], style: str, stream: TextIO = sys.stdout) -> None
             writer.writeheader()
             writer.writerows({name: _plain(value) for name, value in line.items()} for line in table)
         case "table" if table:
-            _align([list(table[0]), *([_short(value) for value in line.values()] for line in table)], stream)
+            _align([list(table[0]), *([one_line(value) for value in line.values()] for line in table)], stream)
 
 
 def _align(rows: Sequence[Sequence[str]], stream: TextIO) -> None:
@@ -76,21 +79,12 @@ def _run(summary: RunSummary) -> Line:
         "simulation": record.key.simulation,
         "run": record.key.run,
         "simulator": record.request.simulator,
-        "state": _standing(summary),
+        "state": summary.standing,
         "models": sum(summary.tally.values()),
         **{state.value: summary.tally.get(state, 0) for state in State},
         "opened": summary.opened_at,
         "ended": record.ended_at,
     }
-
-
-def _standing(summary: RunSummary) -> str:
-    record = summary.record
-    if record.ended_at:
-        return "ended"
-    if record.stopping:
-        return "stopping"
-    return "ready" if record.announced else "not ready"
 
 
 def _model(past: PastModel) -> Line:
@@ -114,14 +108,3 @@ def _model(past: PastModel) -> Line:
 def _plain(value: object) -> object:
     """As other programs read it."""
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _short(value: object) -> str:
-    """As people read it: their own time, one line."""
-    match value:
-        case None:
-            return "-"
-        case datetime():
-            return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        case _:
-            return " ".join(str(value).split())[:80] or "-"

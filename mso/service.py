@@ -4,6 +4,7 @@ If one loop dies, all stop and the error travels up: restart, not threads, is th
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -44,6 +45,7 @@ from mso.supervision import surface
 
 if TYPE_CHECKING:
     from mso.backplane.kubernetes_api import Access
+    from mso.backplane.pods import PodSettings
 
 log = structlog.get_logger()
 
@@ -281,7 +283,12 @@ def build_lease(config: Config) -> Lease:
 
 def build_ledger(config: Config, *, read_only: bool = False) -> Ledger:
     """What outlives this process: a file in the state directory, or a database that several share."""
-    return SqlLedger(config.database_url or config.state_dir / "ledger.sqlite", read_only=read_only)
+    return SqlLedger(ledger_place(config), read_only=read_only)
+
+
+def ledger_place(config: Config) -> str | Path:
+    """The URL of a server, or the path of a file."""
+    return config.database_url or config.state_dir / "ledger.sqlite"
 
 
 def served_simulators(config: Config) -> tuple[SimulatorName, ...]:
@@ -320,8 +327,9 @@ def witness_settings(config: Config) -> MqttSettings:
 
 
 def build_visitor(config: Config) -> Broker:
-    """A connection of its own, for one message, beside a running service."""
-    return MqttBroker(replace(mqtt_settings(config), client_id=f"{config.mqtt_client_id}-visitor", persistent=False))
+    """A connection of its own, for one message, beside a running service and other visitors."""
+    client_id = f"{config.mqtt_client_id}-visitor-{secrets.token_hex(4)}"
+    return MqttBroker(replace(mqtt_settings(config), client_id=client_id, persistent=False))
 
 
 def mqtt_settings(config: Config) -> MqttSettings:
@@ -356,20 +364,13 @@ def build_kubernetes(config: Config, answered: Callable[[str, str], None]) -> Ba
     """Models as pods. Raises PodTemplateError when the operator's template cannot be used."""
     # Imported here: the client takes 25 MB, which a laptop with local models need not spend.
     from mso.backplane.kubernetes import KubernetesBackplane, KubernetesSettings
-    from mso.backplane.pod_template import PodTemplate
-    from mso.backplane.pods import PodSettings
     from mso.backplane.roster import Limits as PodLimits
 
     return KubernetesBackplane(
         kubernetes_access(config),
         KubernetesSettings(
             namespace=config.kubernetes_namespace,
-            pods=PodSettings(
-                restricted=config.pod_security == "restricted",
-                pull_secret=config.pull_secret,
-                pull_policy=config.pull_policy,
-                template=PodTemplate.load(config.pod_template) if config.pod_template else PodTemplate(),
-            ),
+            pods=pod_settings(config),
             limits=PodLimits(
                 image_pull=config.image_pull_grace_seconds,
                 pending=config.pending_timeout_seconds,
@@ -380,6 +381,19 @@ def build_kubernetes(config: Config, answered: Callable[[str, str], None]) -> Ba
             concurrency=config.deploy_concurrency,
         ),
         answered,
+    )
+
+
+def pod_settings(config: Config) -> "PodSettings":
+    """What pods look like. Raises PodTemplateError when the operator's template cannot be used."""
+    from mso.backplane.pod_template import PodTemplate
+    from mso.backplane.pods import PodSettings
+
+    return PodSettings(
+        restricted=config.pod_security == "restricted",
+        pull_secret=config.pull_secret,
+        pull_policy=config.pull_policy,
+        template=PodTemplate.load(config.pod_template) if config.pod_template else PodTemplate(),
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -79,8 +80,12 @@ class Mosquitto:
         max_queued_messages: int | None = None,
         certificate: Certificate | None = None,
         also_at: str = "",
+        access: Sequence[str] = (),
     ) -> None:
-        """`also_at` is another address of this machine to listen at; one in Docker listens at every address anyway."""
+        """`also_at` is another address of this machine to listen at; one in Docker listens at every address anyway.
+
+        `access` are lines of an ACL file for our user, such as `topic readwrite a/#`; without any he may do everything.
+        """
         self.port = free_port()
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -106,6 +111,9 @@ class Mosquitto:
             shutil.copy(certificate.certificate, directory / "server.pem")
             shutil.copy(certificate.key, directory / "server.key")
             lines += [f"certfile {at}/server.pem", f"keyfile {at}/server.key"]
+        if access:
+            (directory / "access").write_text("\n".join([f"user {USERNAME}", *access]) + "\n")
+            lines.append(f"acl_file {at}/access")
         if also_at not in ("", address) and not in_docker():
             lines.append(f"listener {self.port} {also_at}")
         (directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")

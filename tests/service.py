@@ -8,7 +8,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -111,6 +112,27 @@ class MsoProcess:
     def set(self, variable: str, value: str = "") -> None:
         """From the next start on; empty is unset."""
         self._environment[variable] = value
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it runs with."""
+        return dict(self._environment)
+
+    @contextmanager
+    def begin(self, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+        """Another `mso` with the same configuration that goes on; killed at the end if it does not end before."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "mso", *arguments, "--env-file", "/dev/null"],
+            env=self._environment,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another `mso` with the same configuration: its exit status and all that it said."""

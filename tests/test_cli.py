@@ -38,15 +38,6 @@ def test_without_a_command_it_explains_itself(tmp_path: Path) -> None:
     assert "examples:" in told.stdout
 
 
-@pytest.mark.parametrize("command", ((), ("run",), ("demo",)))
-def test_help_has_examples(command: tuple[str, ...], tmp_path: Path) -> None:
-    """Every command shows how it is used."""
-    told = mso(*command, "--help", directory=tmp_path)
-    assert told.returncode == 0
-    assert "example" in told.stdout
-    assert max(len(line) for line in told.stdout.splitlines()) <= 120
-
-
 def test_it_knows_its_version(tmp_path: Path) -> None:
     """The version is that of the package."""
     assert mso("--version", directory=tmp_path).stdout == f"mso {__version__}\n"

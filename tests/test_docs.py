@@ -97,7 +97,7 @@ def test_every_path_that_is_named_exists(document: Path) -> None:
 
 
 def test_what_is_made_of_the_code_is_what_the_code_says() -> None:
-    """Variables, metrics, exit statuses and programs, in docs/ and .env.template."""
+    """Variables, metrics, commands and programs, in docs/ and .env.template."""
     assert [relative(path) for path, text in generated_docs.documents() if path.read_text() != text] == []
 
 
@@ -133,15 +133,6 @@ def test_the_template_is_the_default_configuration() -> None:
     assert sorted(names) == sorted(NAMES)
     required = {"SIMULATOR_NAME": "an-so"}
     assert load(required, template) == load(required)
-
-
-def test_every_command_says_what_its_exit_status_means() -> None:
-    """0 and 2 at least: a script has nothing else to go by."""
-    assert set(generated_docs.commands()) >= {"run", "demo", "cleanup", "history", "logs", "resend-ready"}
-    for line in generated_docs.statuses().splitlines()[2:]:
-        _, _, well, _, wrong_use, *_ = (cell.strip() for cell in line.split("|"))
-        assert well, line
-        assert wrong_use, line
 
 
 def test_no_document_names_a_variable_that_is_none() -> None:

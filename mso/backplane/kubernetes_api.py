@@ -15,6 +15,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -191,6 +193,12 @@ class KubernetesApi:
         async with self._answer(question) as answer:
             return parse(await answer.read(), read)
 
+    async def about(self, *, seconds: float = CALL_SECONDS) -> tuple[Json, datetime | None]:
+        """Which version it is, and what time it is there, if it says so. Raises RefusedError and UnreachableError."""
+        question = _Question("GET", "/version", aiohttp.ClientTimeout(seconds))
+        async with self._answer(question) as answer:
+            return parse(await answer.read(), json.loads), _date(answer)
+
     @asynccontextmanager
     async def stream(
         self, path: str, *, query: Mapping[str, str], seconds: float | None = None, silence: float | None = None
@@ -268,6 +276,14 @@ def parse(data: bytes, read: Callable[[bytes], Json]) -> Json:
     if not isinstance(parsed, dict):
         raise UnreachableError(f"the answer is no JSON object: {data[:100]!r}")
     return parsed
+
+
+def _date(answer: aiohttp.ClientResponse) -> datetime | None:
+    """The header that every server with a clock has to send, in whole seconds (RFC 9110, 6.6.1)."""
+    try:
+        return parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return None
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext:

@@ -37,20 +37,45 @@ async def check_permissions(
 
     `seconds` is the limit of each of the calls, which all go out at once.
     """
-    asked = [(group, resource, verb) for group, resource, verbs in needed for verb in verbs]
     try:
-        allowed = await asyncio.gather(*(_may(api, namespace, *one, seconds) for one in asked))
+        lacking = await missing(api, namespace, needed, seconds=seconds)
     except BackplaneError as error:
         log.warning("kubernetes.access_unchecked", why=str(error), host=api.host)
         return
-    missing = [f"{verb} {resource}" for (_, resource, verb), may in zip(asked, allowed, strict=True) if not may]
-    if missing:
+    named = [f"{verb} {resource}" for _, resource, verbs in lacking for verb in verbs]
+    if named:
         raise BackplaneError(
-            f"in namespace {namespace!r} we may not {', '.join(missing)}: let the Role of this service account grant it"
+            f"in namespace {namespace!r} we may not {', '.join(named)}: let the Role of this service account grant it"
         )
 
 
-async def _may(api: KubernetesApi, namespace: str, group: str, resource: str, verb: str, seconds: float) -> bool:
+async def missing(
+    api: KubernetesApi, namespace: str, needed: Iterable[Right] = VERBS, *, seconds: float = CALL_SECONDS
+) -> list[Right]:
+    """What of it we may not, in the same order; rights that we have whole are not in it. Raises BackplaneError."""
+    asked = [(group, resource, verb) for group, resource, verbs in needed for verb in verbs]
+    allowed = await asyncio.gather(*(may(api, namespace, *one, seconds=seconds) for one in asked))
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for (group, resource, verb), is_allowed in zip(asked, allowed, strict=True):
+        if not is_allowed:
+            lacking.setdefault((group, resource), []).append(verb)
+    return [(*what, tuple(verbs)) for what, verbs in lacking.items()]
+
+
+async def may(
+    api: KubernetesApi,
+    namespace: str,
+    group: str,
+    resource: str,
+    verb: str,
+    *,
+    object_name: str = "",
+    seconds: float = CALL_SECONDS,
+) -> bool:
+    """Whether we may do one thing, with everything of that kind or with one of them. An empty namespace means all.
+
+    Raises BackplaneError.
+    """
     name, _, subresource = resource.partition("/")
     attributes = {
         "namespace": namespace,
@@ -58,6 +83,7 @@ async def _may(api: KubernetesApi, namespace: str, group: str, resource: str, ve
         "group": group,
         "resource": name,
         "subresource": subresource,
+        "name": object_name,
     }
     review = {
         "kind": "SelfSubjectAccessReview",

@@ -22,7 +22,8 @@ from mso.backplane.attempts import AttemptFiles, RunFiles, Started, all_attempts
 from mso.backplane.images import LocalImages
 from mso.backplane.processes import Exits, raise_open_files_limit, reap, signal_group
 from mso.backplane.shim import BusyError, Phase, abandon, clear, conclude, inspect, start
-from mso.backplane.state_directory import own, pauses, try_to_write
+from mso.backplane.state_directory import own, pauses
+from mso.disk import try_to_write
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, Model, Reason, RunKey
 from mso.recollection import UnreadableModelError
 

@@ -1,8 +1,7 @@
-"""The directory that the local backplane lives in: who may work there, and whether it can be written."""
+"""The directory that the local backplane lives in: who may work there."""
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,12 +35,6 @@ def own(root: Path) -> int:
     raise BackplaneError(
         f"another MSO (process {owner}) works in {root}: stop it, or set MSO_STATE_DIR to another directory"
     )
-
-
-def try_to_write(root: Path) -> None:
-    """Raises OSError if the directory takes no file, or the file no byte."""
-    with tempfile.TemporaryFile(dir=root) as file:
-        file.write(b"room?")
 
 
 def pauses(seconds: float) -> Iterator[float]:

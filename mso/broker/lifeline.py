@@ -75,6 +75,7 @@ class Lifeline(Generic[AnyLink]):
         self._log = log.bind(**context)
         self._reminded: float | None = None
         self.link: AnyLink | None = None
+        self.last_end: End | None = None
 
     async def run(self) -> None:
         """Endless. Raises only what is a bug, and what `may_open` raises."""
@@ -90,6 +91,7 @@ class Lifeline(Generic[AnyLink]):
                 self._reminded = None
                 attempt = 0
             end = await asyncio.shield(link.ended)  # to be cancelled here must not cancel the link's own future
+            self.last_end = end
             if end.crash:
                 raise end.crash
             self._report(end, attempt)

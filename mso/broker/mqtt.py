@@ -96,6 +96,11 @@ class MqttBroker:
     def connection(self) -> Connection | None:
         return self._connection
 
+    @property
+    def last_end(self) -> End | None:
+        """How the connection before this one ended, or what kept it from coming up; None if there was none."""
+        return self._session.last_end
+
     async def connected(self, after: int = 0) -> Connection:
         while self._connection is None or self._connection.number <= after:
             self._is_connected.clear()

@@ -36,14 +36,18 @@ class MqttSettings:
     wills: tuple[Presence, ...] = ()
     """A connection carries one will: the first is the session's, each further one has a small connection of its own."""
 
+    @property
+    def uses_tls(self) -> bool:
+        return bool(self.tls_ca_file or self.tls_cert_file or self.tls_key_file)
+
     def tls_context(self) -> ssl.SSLContext | None:
         """What TLS needs, or None where none is wanted. Reads the files, so that a renewed one needs no restart.
 
         Raises Trouble.
         """
-        files = [str(file) for file in (self.tls_ca_file, self.tls_cert_file, self.tls_key_file) if file]
-        if not files:
+        if not self.uses_tls:
             return None
+        files = [str(file) for file in (self.tls_ca_file, self.tls_cert_file, self.tls_key_file) if file]
         try:
             context = ssl.create_default_context(cafile=self.tls_ca_file)
             if self.tls_cert_file:

@@ -34,6 +34,10 @@ class UnusableLedgerError(Exception):
     """This release cannot use it, and says in one line why and what to do: it is of a newer one, for instance."""
 
 
+class OutdatedLedgerError(UnusableLedgerError):
+    """It has the form of an older release, or none yet, and was opened to be read only: a service would migrate it."""
+
+
 # -- what is written ------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +222,17 @@ class RunSummary:
     """When its first model was asked for."""
     tally: Mapping[State, int]
     """How many of its models stand how; what none does is not in it."""
+    undeployed: int = 0
+    """How many of them have not ended, and were not seen yet where they are to run."""
+
+    @property
+    def standing(self) -> str:
+        """In a word or two: not ready, ready, stopping or ended."""
+        if self.record.ended_at:
+            return "ended"
+        if self.record.stopping:
+            return "stopping"
+        return "ready" if self.record.announced else "not ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +242,8 @@ class PastModel:
     model: Model
     lines: tuple[str, ...] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    deployed: bool = False
+    """Whether its current attempt was seen where models run."""
 
 
 class Ledger(Protocol):
@@ -260,8 +277,11 @@ class Ledger(Protocol):
         """
         ...
 
-    async def runs(self, simulation: str = "", limit: int = 1000) -> tuple[RunSummary, ...]:
-        """Runs of a simulation, or of all, the last opened first. Raises LedgerError."""
+    async def runs(self, simulation: str = "", limit: int = 1000, *, left: bool = False) -> tuple[RunSummary, ...]:
+        """Runs of a simulation, or of all, the last opened first. Raises LedgerError.
+
+        `left`: only those of which something is left where models run; they live, or their logs are kept.
+        """
         ...
 
     async def models(self, run: RunKey) -> tuple[PastModel, ...]:

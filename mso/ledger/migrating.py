@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
-from mso.ledger import UnusableLedgerError
+from mso.ledger import OutdatedLedgerError, UnusableLedgerError
 from mso.ledger.schema import REVISION_TABLE, metadata
 
 
@@ -46,7 +46,7 @@ def check(connection: Connection, where: str, *, must_be_current: bool = False) 
             f"{known.get_current_head()}): run that release, or name another ledger"
         )
     if must_be_current and has != known.get_current_head():
-        raise UnusableLedgerError(
+        raise OutdatedLedgerError(
             f"{where} has the form of an older release of MSO ({has or 'none'}): start the service once, it migrates it"
         )
     return has

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.waiting import Ready, Wait
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from mso.ledger import UnusableLedgerError
@@ -74,7 +74,8 @@ class PostgresqlServer:
         # Not the URL: a password may stand among its parameters.
         return f"postgresql://{self._url.host or 'localhost'}:{self._url.port or 5432}/{self._url.database or ''}"
 
-    def open(self) -> Engines:
+    def engine(self) -> Engine:
+        """Connects when it is used; its transactions are limited in time."""
         engine = create_engine(
             self._url,
             pool_pre_ping=True,
@@ -84,6 +85,10 @@ class PostgresqlServer:
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._set_up)
         event.listen(engine, "begin", _begin)
+        return engine
+
+    def open(self) -> Engines:
+        engine = self.engine()
         engines = Engines(
             reader=engine.execution_options(isolation_level="REPEATABLE READ", takes_its_time=True),
             # Whoever waits for the epoch has to see what it is when the wait is over.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, and_, case, exists, func, or_, select
 from sqlalchemy import Row as Record
 
 from mso import recollection
@@ -85,30 +85,39 @@ def told(connection: Connection, since: datetime) -> tuple[Row, ...]:
     return tuple(map(_row, connection.execute(wanted)))
 
 
-def runs_of(connection: Connection, simulation: str, limit: int) -> tuple[RunSummary, ...]:
+def runs_of(connection: Connection, simulation: str, limit: int, left: bool) -> tuple[RunSummary, ...]:
     wanted = select(runs).order_by(runs.c.opened.desc()).limit(limit)
     if simulation:
         wanted = wanted.where(runs.c.simulation == simulation)
+    if left:
+        wanted = wanted.where(_NOT_FORGOTTEN)
     them = wanted.subquery()
+    seen = func.count(case((models.c.deployed == models.c.attempt, 1)))
     counted = (
-        select(models.c.simulation, models.c.run, models.c.state, func.count(), func.min(models.c.created_at))
+        select(models.c.simulation, models.c.run, models.c.state, func.count(), seen, func.min(models.c.created_at))
         .join(them, is_of_run(models, them))
         .group_by(models.c.simulation, models.c.run, models.c.state)
     )
     tallies: defaultdict[RunKey, dict[State, int]] = defaultdict(dict)
     opened: dict[RunKey, datetime] = {}
-    for of, run, state, count, first in connection.execute(counted):
+    undeployed: defaultdict[RunKey, int] = defaultdict(int)
+    for of, run, state, count, deployed, first in connection.execute(counted):
         key = RunKey(of, run)
         tallies[key][State(state)] = count
         opened[key] = min(first, opened.get(key, first))
+        if not State(state).terminal:
+            undeployed[key] += count - deployed
     records = map(_run, connection.execute(wanted))
-    return tuple(RunSummary(one, opened.get(one.key), tallies[one.key]) for one in records)
+    return tuple(RunSummary(one, opened.get(one.key), tallies[one.key], undeployed[one.key]) for one in records)
 
 
 def models_of(connection: Connection, run: RunKey) -> tuple[PastModel, ...]:
     wanted = select(models).where(models.c.simulation == run.simulation, models.c.run == run.run)
     found = connection.execute(wanted.order_by(models.c.position))
-    return tuple(PastModel(_model(record), record.lines, record.warnings) for record in found)
+    return tuple(
+        PastModel(_model(record), record.lines, record.warnings, deployed=record.deployed == record.attempt)
+        for record in found
+    )
 
 
 def withheld(connection: Connection, simulation: str) -> Row | None:

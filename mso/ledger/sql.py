@@ -55,7 +55,7 @@ class SqlLedger:
         One that is read only changes nothing: what is not there, not whole or not of this release's form, it refuses.
         `patience_seconds` is how long it waits for a lock or for an answer. Raises UnusableLedgerError.
         """
-        self._database = _database(where, patience_seconds=patience_seconds, read_only=read_only)
+        self._database = database_at(where, patience_seconds=patience_seconds, read_only=read_only)
         self._read_only = read_only
         self._worker: ThreadPoolExecutor | None = None
         self._opened: Engines | None = None
@@ -98,8 +98,9 @@ class SqlLedger:
     async def told(self, since: datetime) -> tuple[Row, ...]:
         return await self._call(partial(self._read, partial(reading.told, since=since)))
 
-    async def runs(self, simulation: str = "", limit: int = 1000) -> tuple[RunSummary, ...]:
-        return await self._call(partial(self._read, partial(reading.runs_of, simulation=simulation, limit=limit)))
+    async def runs(self, simulation: str = "", limit: int = 1000, *, left: bool = False) -> tuple[RunSummary, ...]:
+        wanted = partial(reading.runs_of, simulation=simulation, limit=limit, left=left)
+        return await self._call(partial(self._read, wanted))
 
     async def models(self, run: RunKey) -> tuple[PastModel, ...]:
         return await self._call(partial(self._read, partial(reading.models_of, run=run)))
@@ -221,7 +222,8 @@ class SqlLedger:
         return self._read(reading.recover)
 
 
-def _database(where: str | Path, *, patience_seconds: float, read_only: bool) -> Database:
+def database_at(where: str | Path, *, patience_seconds: float, read_only: bool) -> Database:
+    """Whichever holds a ledger there. Raises UnusableLedgerError."""
     scheme = str(where).partition("://")[0]
     if isinstance(where, Path) or scheme == where:
         return SqliteFile(Path(where), patience_seconds=patience_seconds, read_only=read_only)

@@ -233,6 +233,10 @@ def _check(message: lifecycle_pb2.ReadyForProcessing | lifecycle_pb2.SimulationD
         raise Undecodable(f"the payload is no {message.DESCRIPTOR.name}") from exc
 
 
+def simulation_done() -> bytes:
+    return lifecycle_pb2.SimulationDone().SerializeToString()
+
+
 def models_ready() -> bytes:
     return lifecycle_pb2.ModelsReady().SerializeToString()
 

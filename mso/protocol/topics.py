@@ -89,6 +89,11 @@ def _is_illegal(character: str) -> bool:
     )
 
 
+def simulation_done(simulator: SimulatorName, simulation: SimulationId) -> str:
+    """What a simulator says of its simulation, and an operator in its place."""
+    return f"/lifecycle/{simulator}/mso/{simulation}/SimulationDone"
+
+
 def models_ready(simulator: SimulatorName, simulation: SimulationId) -> str:
     return f"/lifecycle/mso/{simulator}/{simulation}/ModelsReady"
 

@@ -78,7 +78,7 @@ class FakeLedger:
     async def told(self, since: datetime) -> tuple[Row, ...]:
         raise AssertionError("nobody tells anything again in these tests")
 
-    async def runs(self, simulation: str = "", limit: int = 1000) -> tuple[RunSummary, ...]:
+    async def runs(self, simulation: str = "", limit: int = 1000, *, left: bool = False) -> tuple[RunSummary, ...]:
         raise AssertionError("nobody looks back in these tests")
 
     async def models(self, run: RunKey) -> tuple[PastModel, ...]:

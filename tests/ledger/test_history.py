@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mso.ledger import (
+    AttemptDeployed,
     Entry,
     KnownRun,
     ModelAsked,
@@ -19,7 +21,7 @@ from mso.ledger import (
     reading,
 )
 from mso.ledger.sql import SqlLedger
-from mso.model import Model, Ready, RunKey
+from mso.model import Failed, Model, Ready, Reason, RunKey
 from mso.outbox import Kind
 from tests.ledger.things import HOUR, NOW, RUN, a_model, a_record, a_row, a_run, keep, opened, plain, recovered
 
@@ -110,6 +112,35 @@ async def test_the_history_lists_the_last_opened_first(place: str) -> None:
         assert [one.record.key for one in await ledger.runs("b")] == [runs[2], runs[0]]
         assert [one.record.key for one in await ledger.runs(limit=1)] == [runs[2]]
         assert await ledger.runs("nobody") == ()
+
+
+async def test_what_is_left_where_models_run_can_be_asked_for_alone(place: str) -> None:
+    """Runs that live, and those whose logs are kept."""
+    runs = [a_run(1, "lives"), a_run(1, "kept"), a_run(1, "gone")]
+    await keep(place, *opened(*runs), RunKept(a_record(runs[1], ended_at=NOW)), RunForgotten(runs[2], NOW))
+    async with SqlLedger(place) as ledger:
+        assert [one.record.key for one in await ledger.runs(left=True)] == [runs[1], runs[0]]
+        assert [one.record.key for one in await ledger.runs("gone", left=True)] == []
+
+
+async def test_what_was_not_deployed_yet_is_counted(place: str) -> None:
+    """Of the present attempt; what has ended will not be. And each model says it of itself."""
+    names = ("deployed", "asked", "again", "refused")
+    deployed, asked, again, refused = (a_model(name) for name in names)
+    tried = replace(again, attempt=2)
+    await keep(
+        place,
+        *opened(RUN),
+        *map(ModelAsked, (deployed, asked, again, refused)),
+        AttemptDeployed(deployed.current),
+        AttemptDeployed(again.current),
+        ModelStands(tried),
+        ModelStands(refused.after(Failed(-1, Reason.DEPLOY_FAILED), NOW)),
+    )
+    async with SqlLedger(place) as ledger:
+        (run,) = await ledger.runs()
+        assert (run.undeployed, sum(run.tally.values())) == (2, 4)
+        assert [one.deployed for one in await ledger.models(RUN)] == [True, False, False, False]
 
 
 async def test_a_withheld_models_ready_is_found_while_its_run_lives(place: str) -> None:
