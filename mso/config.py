@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from dotenv import dotenv_values
 
-BACKPLANES = ("kubernetes", "local")
+BACKPLANES = ("kubernetes", "docker", "local")
 POD_SECURITY = ("baseline", "restricted")
 PULL_POLICIES = ("", "Always", "IfNotPresent", "Never")
 FATAL_WAIT_REASONS = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
@@ -23,6 +23,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 RESERVED_SIMULATORS = ("model", "mso")
 N = TypeVar("N", int, float)
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 _SIMULATOR = re.compile(r"[^/+#\s\0]+")
 
 
@@ -49,6 +50,11 @@ class Config:
     mqtt_client_id: str = field(default="", metadata={"variable": "MQTT_CLIENT_ID"})
     backplane: str = field(default="kubernetes", metadata={"variable": "MSO_BACKPLANE"})
     local_images: Path | None = field(default=None, metadata={"variable": "MSO_LOCAL_IMAGES"})
+    docker_host: str = field(default="", metadata={"variable": "DOCKER_HOST"})
+    docker_tls_verify: bool = field(default=False, metadata={"variable": "DOCKER_TLS_VERIFY"})
+    docker_cert_path: Path | None = field(default=None, metadata={"variable": "DOCKER_CERT_PATH"})
+    docker_network: str = field(default="", metadata={"variable": "MSO_DOCKER_NETWORK"})
+    docker_project: str = field(default="mso", metadata={"variable": "MSO_DOCKER_PROJECT"})
     kubernetes_api_token: str = field(default="", repr=False, metadata={"variable": "KUBERNETES_API_TOKEN"})
     kubernetes_host: str = field(default="", metadata={"variable": "KUBERNETES_HOST"})
     kubernetes_port: int = field(default=443, metadata={"variable": "KUBERNETES_PORT"})
@@ -146,6 +152,12 @@ class _Reading:
             mqtt_client_id=self.client_id(),
             backplane=self.choice("MSO_BACKPLANE", BACKPLANES, "kubernetes", str.lower),
             local_images=self.file("MSO_LOCAL_IMAGES"),
+            docker_host=self.values.get("DOCKER_HOST", ""),
+            # As for the Docker command line: whatever it is, it is set.
+            docker_tls_verify="DOCKER_TLS_VERIFY" in self.values,
+            docker_cert_path=self.path("DOCKER_CERT_PATH"),
+            docker_network=self.values.get("MSO_DOCKER_NETWORK", ""),
+            docker_project=self.project(),
             kubernetes_api_token=self.values.get("KUBERNETES_API_TOKEN", ""),
             kubernetes_host=self.kubernetes_host(),
             kubernetes_port=self.kubernetes_port(),
@@ -244,6 +256,14 @@ class _Reading:
         name = self.values.get("KUBERNETES_NAMESPACE", "dots")
         if not _NAMESPACE.fullmatch(name):
             self.errors.append(f"KUBERNETES_NAMESPACE: {name!r} is no name of a namespace: a-z, 0-9 and -, 63 at most")
+        return name
+
+    def project(self) -> str:
+        name = self.values.get("MSO_DOCKER_PROJECT", "mso")
+        if not _PROJECT.fullmatch(name):
+            self.errors.append(
+                f"MSO_DOCKER_PROJECT: {name!r} begins no names of containers: a-z, 0-9, '_', '.' and '-', 40 at most"
+            )
         return name
 
     def certificates(self, name: str) -> str:

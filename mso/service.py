@@ -263,7 +263,7 @@ class Service:
 
 def build_lease(config: Config) -> Lease:
     """The right to be the one that acts."""
-    if config.backplane == "local":
+    if config.backplane in ("local", "docker"):
         return FileLease(config.state_dir / "lease")
     # Imported here, as the backplane is.
     from mso.backplane.kubernetes_lease import KubernetesLease
@@ -335,10 +335,39 @@ def build_backplane(config: Config) -> Backplane:
     match config.backplane, config.local_images:
         case "local", Path() as images:
             return LocalBackplane(config.state_dir, LocalImages.load(images))
+        case "docker", _:
+            return build_docker(config)
         case "kubernetes", _:
             return build_kubernetes(config)
         case _:
             raise ValueError(f"no backplane {config.backplane!r}")
+
+
+def build_docker(config: Config) -> Backplane:
+    """Models as containers."""
+    # Imported here, as the one of Kubernetes is.
+    from mso.backplane.containers import ContainerSettings
+    from mso.backplane.docker import DockerBackplane, DockerSettings
+    from mso.backplane.docker_engine import Address
+
+    return DockerBackplane(
+        Address(
+            host=config.docker_host,
+            tls_verify=config.docker_tls_verify,
+            cert_path=str(config.docker_cert_path or ""),
+        ),
+        DockerSettings(
+            containers=ContainerSettings(
+                project=config.docker_project,
+                network=config.docker_network,
+                restricted=config.pod_security == "restricted",
+            ),
+            pull_policy=config.pull_policy,
+            image_pull_grace=config.image_pull_grace_seconds,
+            resync_seconds=config.resync_seconds,
+            concurrency=config.deploy_concurrency,
+        ),
+    )
 
 
 def build_kubernetes(config: Config) -> Backplane:

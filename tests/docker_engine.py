@@ -98,6 +98,13 @@ def python_image() -> str:
     return os.environ.get("MSO_TEST_DOCKER_PYTHON_IMAGE", "python:3.12-slim-bookworm")
 
 
+def socket_path() -> str:
+    """Of the engine."""
+    host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    assert host.startswith("unix://"), f"these tests go by the socket of the engine, and it is at {host}"
+    return host.removeprefix("unix://")
+
+
 @cache
 def puppet_image(name: str) -> str:
     """The puppet of the contract suite as an image of this name. It goes when the tests have ended."""
@@ -107,11 +114,11 @@ def puppet_image(name: str) -> str:
 
 
 @cache
-def script_image(source: str, user: str = "") -> str:
-    """An image that runs this Python program. It goes when the tests have ended."""
+def script_image(source: str, user: str = "", name: str = "") -> str:
+    """An image that runs this Python program, under some name or this one. It goes when the tests have ended."""
     command = json.dumps(["python3", "-I", "-S", "-c", source])
     dockerfile = f"FROM {python_image()}\nCMD {command}\n" + (f"USER {user}\n" if user else "")
-    return _built(f"mso-test-script:{hashlib.sha256(dockerfile.encode()).hexdigest()[:12]}", dockerfile)
+    return _built(name or f"mso-test-script:{hashlib.sha256(dockerfile.encode()).hexdigest()[:12]}", dockerfile)
 
 
 @cache
