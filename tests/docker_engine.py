@@ -4,6 +4,7 @@ Tests reach it with the command line, behind the back of the backplane. What the
 and goes with them.
 """
 
+import asyncio
 import atexit
 import hashlib
 import io
@@ -12,6 +13,7 @@ import os
 import subprocess
 import tarfile
 import uuid
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,13 @@ def python_image() -> str:
     return os.environ.get("MSO_TEST_DOCKER_PYTHON_IMAGE", "python:3.12-slim-bookworm")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a container does; it can only be looked at again."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.02)
+
+
 def socket_path() -> str:
     """Of the engine."""
     host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
@@ -114,26 +123,34 @@ def puppet_image(name: str) -> str:
 
 
 @cache
-def script_image(source: str, user: str = "", name: str = "") -> str:
-    """An image that runs this Python program, under some name or this one. It goes when the tests have ended."""
+def script_image(source: str, user: str = "", name: str = "", more: str = "") -> str:
+    """An image that runs this Python program, with these further lines of its Dockerfile. It goes with the tests."""
     command = json.dumps(["python3", "-I", "-S", "-c", source])
-    dockerfile = f"FROM {python_image()}\nCMD {command}\n" + (f"USER {user}\n" if user else "")
+    dockerfile = f"FROM {python_image()}\nCMD {command}\n" + (f"USER {user}\n" if user else "") + more
     return _built(name or f"mso-test-script:{hashlib.sha256(dockerfile.encode()).hexdigest()[:12]}", dockerfile)
 
 
 @cache
 def fake_model_image() -> str:
-    """The fake model, built of its Dockerfile; kept, since to build it takes a while and asks the network."""
+    """The fake model, built of its Dockerfile. It goes when the tests have ended; the engine remembers its layers."""
     name = "mso-test-fake-model:1"
     docker(
         *("build", "--quiet", "--tag", name, "--build-arg", f"PYTHON_IMAGE={python_image()}"),
         *("--network", os.environ.get("MSO_TEST_DOCKER_BUILD_NETWORK", "default")),
         *("--file", str(_REPOSITORY / "simulation_components" / "fake_model" / "Dockerfile"), str(_REPOSITORY)),
     )
+    _forget_at_exit(name)
+    # A base image whose Python only root can read is no reason to test less.
+    if not docker("run", "--rm", "--entrypoint", "python3", name, "-V", check=False):
+        return _built(f"{name}-as-root", f"FROM {name}\nUSER 0\n")
     return name
 
 
 def _built(name: str, dockerfile: str) -> str:
     docker("build", "--quiet", "--tag", name, "-", input=dockerfile)
-    atexit.register(docker, "image", "rm", "--force", name, check=False)
+    _forget_at_exit(name)
     return name
+
+
+def _forget_at_exit(name: str) -> None:
+    atexit.register(docker, "image", "rm", "--force", name, check=False)

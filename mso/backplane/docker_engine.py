@@ -9,6 +9,7 @@
 import asyncio
 import json
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -252,6 +253,8 @@ def _root_of(error: BaseException) -> BaseException:
         if inner in reasons:
             break
         reasons.append(inner)
+    for reason in reasons:  # in their frames are sockets that the client could not connect, and does not close
+        traceback.clear_frames(reason.__traceback__)
     return next((one for one in reversed(reasons) if isinstance(one, OSError) and one.strerror), reasons[-1])
 
 
