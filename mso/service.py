@@ -43,6 +43,7 @@ from mso.recovery import restore
 from mso.supervision import surface
 
 if TYPE_CHECKING:
+    from mso.backplane.docker_engine import Address
     from mso.backplane.kubernetes_api import Access
 
 log = structlog.get_logger()
@@ -263,9 +264,15 @@ class Service:
 
 def build_lease(config: Config) -> Lease:
     """The right to be the one that acts."""
-    if config.backplane in ("local", "docker"):
-        return FileLease(config.state_dir / "lease")
-    # Imported here, as the backplane is.
+    file = FileLease(config.state_dir / "lease")
+    if config.backplane == "local":
+        return file
+    # Imported here, as the backplanes are.
+    if config.backplane == "docker":
+        from mso.backplane.docker_engine import Engine
+        from mso.backplane.docker_lease import DockerLease
+
+        return DockerLease(file, Engine(docker_address(config)), config.docker_project)
     from mso.backplane.kubernetes_lease import KubernetesLease
 
     return KubernetesLease(kubernetes_access(config), config.kubernetes_namespace)
@@ -348,14 +355,9 @@ def build_docker(config: Config) -> Backplane:
     # Imported here, as the one of Kubernetes is.
     from mso.backplane.containers import ContainerSettings
     from mso.backplane.docker import DockerBackplane, DockerSettings
-    from mso.backplane.docker_engine import Address
 
     return DockerBackplane(
-        Address(
-            host=config.docker_host,
-            tls_verify=config.docker_tls_verify,
-            cert_path=str(config.docker_cert_path or ""),
-        ),
+        docker_address(config),
         DockerSettings(
             containers=ContainerSettings(
                 project=config.docker_project,
@@ -367,6 +369,17 @@ def build_docker(config: Config) -> Backplane:
             resync_seconds=config.resync_seconds,
             concurrency=config.deploy_concurrency,
         ),
+    )
+
+
+def docker_address(config: Config) -> "Address":
+    """Where the engine is."""
+    from mso.backplane.docker_engine import Address
+
+    return Address(
+        host=config.docker_host,
+        tls_verify=config.docker_tls_verify,
+        cert_path=str(config.docker_cert_path or ""),
     )
 
 

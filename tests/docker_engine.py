@@ -88,6 +88,7 @@ def clear(project: str) -> None:
         docker("container", "rm", "--force", "--volumes", *ids, check=False)
     if names := volumes(f"mso/project={project}"):
         docker("volume", "rm", *names, check=False)
+    docker("volume", "rm", f"{project}-claim", check=False)
 
 
 def gateway() -> str:

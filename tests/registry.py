@@ -28,7 +28,7 @@ class Registry:
         self.fails = 0
         """How many requests for the manifest are answered with 503 from now on; -1: all."""
         self.asked = 0
-        """Requests for the manifest."""
+        """How often it was asked what `model:1` is: once a pull."""
         self.opened = threading.Event()
         """The layer is sent when this is set."""
         self.opened.set()
@@ -83,7 +83,7 @@ class Registry:
         *_, kind, name = request.path.rstrip("/").split("/")
         match kind, name:
             case "manifests", tag if tag in ("1", _digest(self._manifest)):
-                self.asked += request.command == "GET"
+                self.asked += tag == "1"
                 if self.fails:
                     self.fails -= 1
                     _send(request, 503, _errors("UNAVAILABLE"))
