@@ -6,7 +6,6 @@ known of all of them is kept by the watch (docker_watch.py). Here is what is ask
 - A container ends by a signal and stays for its log; it goes with its run. One that never began goes at once.
 - Before a container is told to end, that is noted beside it: whoever comes after a kill tells such an end from one that
   the model came to by itself. The notes and the marks of a run are empty volumes (ADR 15).
-- Whatever does not carry the labels of our project is never read, changed or deleted (fault K8).
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from mso import recollection
 from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mark, Observation
 from mso.backplane.container_status import complaints_of
 from mso.backplane.containers import (
@@ -29,14 +29,12 @@ from mso.backplane.containers import (
     is_of_same_order,
     is_root,
     mark_volume,
-    notes_in,
     of_inspection,
-    of_listing,
-    of_run,
     told_volume,
 )
 from mso.backplane.docker_engine import Address, Engine, RefusedError, UnusableError, create
-from mso.backplane.docker_watch import ContainerWatch, Entry, remove_volume
+from mso.backplane.docker_project import Project
+from mso.backplane.docker_watch import ContainerWatch, Entry
 from mso.backplane.identity import recollection_in, run_id
 from mso.backplane.image_pulls import ImagePulls
 from mso.backplane.lines import last_lines
@@ -78,8 +76,8 @@ class DockerBackplane:
 
     def __init__(self, address: Address, settings: DockerSettings) -> None:
         self._settings = settings
-        self._project = settings.containers.project
         self._engine = Engine(address, settings.concurrency)
+        self._project = Project(self._engine, settings.containers.project)
         self._pulls = ImagePulls(self._engine, settings.image_pull_grace)
         self._turns: WeakValueDictionary[Attempt, asyncio.Lock] = WeakValueDictionary()
         self._news: asyncio.Queue[Observation | Listed | BaseException] = asyncio.Queue()
@@ -125,7 +123,7 @@ class DockerBackplane:
         """
         async with self._turns.setdefault(model.current, asyncio.Lock()):
             known = self._watch.get(model.current)
-            if known is None or known.is_unborn:
+            if known is None or known.is_unborn or known.recollection != recollection.encode(model):
                 container = await self._created(model)
                 entry = self._watch.see(container)
                 if container.is_unborn:
@@ -134,7 +132,7 @@ class DockerBackplane:
     async def _created(self, model: Model) -> Container:
         config = container_config(model, self._settings.containers)
         image = model.spec.image
-        if self._settings.pull_policy == "Always" and await self._find(model.current) is None:
+        if self._settings.pull_policy == "Always" and await self._project.named(model.current) is None:
             await self._pulls.have(model.current, image)
         try:
             return await self._create(model, config)
@@ -147,7 +145,7 @@ class DockerBackplane:
         return await self._create(model, config)
 
     async def _create(self, model: Model, config: Json) -> Container:
-        name = container_name(self._project, model.current)
+        name = container_name(self._project.name, model.current)
         try:
             identifier = await self._engine.call(lambda client: create(client, name, config))
         except RefusedError as no:
@@ -166,11 +164,11 @@ class DockerBackplane:
 
         Raises DeployError if it is in the way and not ours to delete, BackplaneError if it was.
         """
-        name = container_name(self._project, model.current)
-        inspected = await self._find(model.current)
+        name = container_name(self._project.name, model.current)
+        inspected = await self._project.named(model.current)
         if inspected is None or inspected["State"]["Status"] in ("removing", "dead"):
             raise BackplaneError(f"container {name} is being deleted")
-        container = of_inspection(inspected, self._project)
+        container = of_inspection(inspected, self._project.name)
         if container is None:
             raise DeployError(Reason.DEPLOY_FAILED, f"a container {name} is there already, and it is not ours")
         if is_of_same_order(container, model):
@@ -179,16 +177,16 @@ class DockerBackplane:
             return container
         if container.lives:
             raise DeployError(Reason.DEPLOY_FAILED, f"a container {name} of another request lives")
-        await self._delete(container.id)
+        await self._project.delete(container.id)
         raise BackplaneError(f"container {name}, left of an earlier request, is being deleted")
 
     async def _refuse_root(self, container: Container, model: Model) -> None:
         """With MSO_POD_SECURITY=restricted. Raises DeployError."""
         if not self._settings.containers.restricted:
             return
-        inspected: Json = await self._engine.call(lambda client: client.inspect_container(container.id))
+        inspected = await self._project.inspect(container.id)
         if is_root(inspected["Config"]["User"]):
-            await self._delete(container.id)
+            await self._project.delete(container.id)
             raise DeployError(
                 Reason.DEPLOY_FAILED, f"image {model.spec.image} runs as root, and MSO_POD_SECURITY is restricted"
             )
@@ -200,14 +198,14 @@ class DockerBackplane:
             final = _end_of_start(no)
             if final is None:
                 raise
-            await self._delete(entry.id)
+            await self._project.delete(entry.id)
             self._watch.strike(entry)
             raise final from no
         entry.is_unborn = False
 
     async def _start_left(self, entry: Entry) -> None:
         async with self._turns.setdefault(entry.attempt, asyncio.Lock()):
-            found = await self._find_ours(entry.attempt)
+            found = await self._project.find(entry.attempt)
             if found and found.id == entry.id and found.is_unborn:
                 await self._start(entry)
 
@@ -250,13 +248,12 @@ class DockerBackplane:
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def tail(self, attempt: Attempt, lines: int) -> tuple[str, ...]:
-        name = container_name(self._project, attempt)
         if lines <= 0:
             return ()
         try:
-            found = await self._find_ours(attempt)
+            found = await self._project.find(attempt)
             if found is None:
-                raise BackplaneError(f"there is no container {name}")
+                raise BackplaneError(f"there is no container {container_name(self._project.name, attempt)}")
             data: bytes = await self._engine.call(
                 lambda client: client.logs(found.id, stdout=True, stderr=True, tail=lines + LONG_LINES)
             )
@@ -266,49 +263,45 @@ class DockerBackplane:
 
     async def warnings(self, attempt: Attempt) -> tuple[str, ...]:
         """What the engine says of its start, and of processes in it that ran out of memory."""
-        inspected = await self._find(attempt)
-        return complaints_of(inspected) if inspected and of_inspection(inspected, self._project) else ()
+        inspected = await self._project.named(attempt)
+        return complaints_of(inspected) if inspected and of_inspection(inspected, self._project.name) else ()
 
     # -- removing -------------------------------------------------------------------------------------------------
 
     async def remove(self, attempt: Attempt) -> None:
         """The container ends; its log stays until the run is removed."""
         self._pulls.forget(attempt)
-        found = await self._find_ours(attempt)
+        found = await self._project.find(attempt)
         if found is not None:
             await self._end(attempt.key.run_key, [found])
 
     async def stop_run(self, run: RunKey) -> None:
-        await self._end(run, await self._of_run(run))
+        await self._end(run, await self._project.list(run))
 
     async def remove_run(self, run: RunKey) -> None:
         await self.stop_run(run)
         for pause in pauses(first=0.1, cap=1.0, within=KILLED_SECONDS):
-            left = await self._of_run(run)
+            left = await self._project.list(run)
             if not left:
                 break
-            await asyncio.gather(*(self._delete(container.id) for container in left))
+            await asyncio.gather(*(self._project.delete(container.id) for container in left))
             await asyncio.sleep(pause)
         else:
             raise BackplaneError(f"containers of {run} are still being deleted")
         # Last: a kill in between must not leave containers without the marks of their run.
-        volumes = await self._engine.call(
-            lambda client: client.volumes(filters={"label": of_run(self._project, run)}),
-        )
-        for name in notes_in(volumes["Volumes"] or ()).names.get(run_id(run), ()):
-            await remove_volume(self._engine, name)
+        for volume in (await self._project.notes(run)).names.get(run_id(run), ()):
+            await self._project.forget(volume)
         self._watch.strike_run(run)
 
     async def _end(self, run: RunKey, containers: Collection[Container]) -> None:
         """When this returns none of these lives. Raises BackplaneError."""
         unborn = [container for container in containers if container.is_unborn]
-        gone = await asyncio.gather(*map(self._delete_unborn, unborn))
+        gone = await asyncio.gather(*(self._project.delete_unborn(container.id) for container in unborn))
         living = [container for container in containers if container.lives]
         living += [container for container, is_gone in zip(unborn, gone, strict=True) if not is_gone]
         untold = [container.id for container in living if not self._watch.is_told(container.id)]
         if untold:
-            note = told_volume(self._project, run, untold)
-            await self._engine.call(lambda client: client.create_volume(name=note["Name"], labels=note["Labels"]))
+            await self._project.note(told_volume(self._project.name, run, untold))
         grace = self._settings.terminate_grace_seconds
         await asyncio.gather(*(self._signal(container, "") for container in living))
         left = await self._still_living(run, living, grace) if living else []
@@ -323,7 +316,7 @@ class DockerBackplane:
         ids = {container.id for container in containers}
         left = list(containers)
         for pause in pauses(first=0.05, cap=0.5, within=within):
-            left = [one for one in await self._of_run(run) if one.id in ids and (one.lives or one.is_unborn)]
+            left = [one for one in await self._project.list(run) if one.id in ids and (one.lives or one.is_unborn)]
             if not left:
                 break
             await asyncio.sleep(pause)
@@ -335,58 +328,17 @@ class DockerBackplane:
         async def kill() -> None:
             name = signal
             if not name:
-                inspected: Json = await self._engine.call(lambda client: client.inspect_container(container.id))
+                inspected = await self._project.inspect(container.id)
                 name = inspected["Config"].get("StopSignal") or DEFAULT_SIGNAL
             await self._engine.call(lambda client: client.kill(container.id, name))
 
         await self._watch.have_end(container.id, kill)
 
-    async def _delete_unborn(self, container: Container) -> bool:
-        """Whether it is gone; one that has begun meanwhile has to end first."""
-        try:
-            await self._engine.call(lambda client: client.remove_container(container.id, v=True))
-        except RefusedError as no:
-            if no.status not in (404, 409):
-                raise
-            return no.status == 404
-        return True
-
-    async def _delete(self, container: str) -> None:
-        """With its log and its nameless volumes. Absent, or on its way, is success."""
-        try:
-            await self._engine.call(lambda client: client.remove_container(container, v=True, force=True))
-        except RefusedError as no:
-            if no.status not in (404, 409):
-                raise
-
-    # -- finding --------------------------------------------------------------------------------------------------
-
-    async def _find(self, attempt: Attempt) -> Json | None:
-        """What has the name of the attempt, whoever made it."""
-        name = container_name(self._project, attempt)
-        try:
-            inspected: Json = await self._engine.call(lambda client: client.inspect_container(name))
-        except RefusedError as no:
-            if no.status == 404:
-                return None
-            raise
-        return inspected
-
-    async def _find_ours(self, attempt: Attempt) -> Container | None:
-        inspected = await self._find(attempt)
-        return of_inspection(inspected, self._project) if inspected else None
-
-    async def _of_run(self, run: RunKey) -> list[Container]:
-        selected = {"label": of_run(self._project, run)}
-        summaries = await self._engine.call(lambda client: client.containers(all=True, filters=selected))
-        return [one for summary in summaries if (one := of_listing(summary, self._project))]
-
     # -- marks and health -----------------------------------------------------------------------------------------
 
     async def mark(self, run: RunKey, mark: Mark) -> None:
-        if await self._of_run(run):
-            volume = mark_volume(self._project, run, mark)
-            await self._engine.call(lambda client: client.create_volume(name=volume["Name"], labels=volume["Labels"]))
+        if await self._project.list(run):
+            await self._project.note(mark_volume(self._project.name, run, mark))
             self._watch.mark(run, mark)
 
     async def health(self) -> tuple[str, ...]:

@@ -19,8 +19,9 @@ import structlog
 from mso import recollection
 from mso.backplane import BackplaneError, DeployError, Listed, Mark, Observation, Recollection
 from mso.backplane.container_status import end_of, end_of_gone
-from mso.backplane.containers import Container, Json, Notes, notes_in, of_inspection, of_listing, ours
+from mso.backplane.containers import Container, Json, Notes, of_inspection, ours
 from mso.backplane.docker_engine import Engine, RefusedError
+from mso.backplane.docker_project import Project
 from mso.backplane.identity import run_id
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, RunKey
 from mso.patience import pauses
@@ -59,7 +60,7 @@ class ContainerWatch:
     def __init__(
         self,
         engine: Engine,
-        project: str,
+        project: Project,
         resync_seconds: float,
         *,
         tell: Callable[[Observation], None],
@@ -198,11 +199,8 @@ class ContainerWatch:
     async def _list(self) -> Listed:
         """Notes first: a note whose run shows no container after that is of a run that is gone."""
         began = time.monotonic()
-        selected = {"label": ours(self._project)}
-        volumes = await self._engine.call(lambda client: client.volumes(filters=selected))
-        notes = notes_in(volumes["Volumes"] or ())
-        summaries: list[Json] = await self._engine.call(lambda client: client.containers(all=True, filters=selected))
-        found = [one for summary in summaries if (one := of_listing(summary, self._project))]
+        notes = await self._project.notes()
+        found = await self._project.list()
         self._told |= notes.told - self._spared
         self._read_marks(notes)
         over = []
@@ -236,19 +234,19 @@ class ContainerWatch:
             if run not in runs:
                 self._marks.pop(run, None)
                 for name in names:
-                    await remove_volume(self._engine, name)
+                    await self._project.forget(name)
 
     async def look_at(self, entry: Entry) -> None:
         """See how it stands, and tell if it has ended. Raises BackplaneError."""
         if telling := self._telling.get(entry.id):
             await telling.wait()
         try:
-            inspected: Json = await self._engine.call(lambda client: client.inspect_container(entry.id))
+            inspected = await self._project.inspect(entry.id)
         except RefusedError as no:
             if no.status != 404:
                 raise
             return  # it goes just now: the engine says so
-        if container := of_inspection(inspected, self._project):
+        if container := of_inspection(inspected, self._project.name):
             self.see(container)
         if end := end_of(inspected, told=entry.id in self._told):
             self.settle(entry, end)
@@ -260,7 +258,7 @@ class ContainerWatch:
             await self._persist("follow", self._follow)
 
     async def _follow(self) -> None:
-        filters = {"type": ["container"], "event": ["die", "destroy"], "label": ours(self._project)}
+        filters = {"type": ["container"], "event": ["die", "destroy"], "label": ours(self._project.name)}
         async with self._engine.events(filters) as events:
             self._is_well("follow")
             self._list_now.set()
@@ -295,7 +293,7 @@ class ContainerWatch:
     async def _find_out_late(self, entry: Entry, code: int, died_at: datetime) -> None:
         """It has died, and yet the engine did not show how: it is gone already; or somebody started it again."""
         try:
-            await self._engine.call(lambda client: client.inspect_container(entry.id))
+            await self._project.inspect(entry.id)
         except RefusedError as no:
             if no.status == 404:
                 self.settle(entry, end_of_gone(code, None if entry.id in self._told else died_at))
@@ -349,15 +347,6 @@ class ContainerWatch:
     def _is_well(self, what: str) -> None:
         if self._troubles.pop(what, None) and not self._troubles:
             log.info("docker.well_again", engine=str(self._engine.address))
-
-
-async def remove_volume(engine: Engine, name: str) -> None:
-    """Absent is success. Raises BackplaneError."""
-    try:
-        await engine.call(lambda client: client.remove_volume(name))
-    except RefusedError as no:
-        if no.status != 404:
-            raise
 
 
 async def _after(before: asyncio.Task[None] | None) -> None:

@@ -13,8 +13,7 @@ from mso.backplane.docker_engine import Address, Engine, UnusableError, create
 from mso.model import Failed, Model, Reason, Resources, RunKey, SimulationId, Succeeded
 from tests.backplane.docker_desk import DEAF, ENDS_WELL_ON_TERM, Desk, a_model, desk, has_begun
 from tests.contract.watching import watching
-from tests.docker_engine import docker, inspect, script_image, socket_path, volumes
-from tests.tcp_proxy import TcpProxy
+from tests.docker_engine import docker, inspect, script_image, volumes
 
 pytestmark = [pytest.mark.docker, pytest.mark.process]
 
@@ -35,12 +34,6 @@ print(os.getuid())
 def place() -> Iterator[Desk]:
     with desk() as made:
         yield made
-
-
-@pytest.fixture
-def proxy() -> Iterator[TcpProxy]:
-    with TcpProxy(socket_path()) as proxy:
-        yield proxy
 
 
 # -- how containers end -----------------------------------------------------------------------------------------------
@@ -182,7 +175,7 @@ async def test_what_an_earlier_request_left_is_deleted_and_what_lives_of_it_is_n
     async with place.open() as backplane:
         await backplane.deploy(earlier)
         with pytest.raises(DeployError, match="of another request lives"):
-            await _deploy_anew(place, later)
+            await backplane.deploy(later)
         await backplane.remove(earlier.current)
     async with place.open() as backplane:
         with pytest.raises(BackplaneError, match="left of an earlier request"):
@@ -349,59 +342,11 @@ async def test_notes_of_a_run_that_is_gone_are_cleared_away(place: Desk) -> None
         assert place.volumes() == [mark_volume(place.project, model.key.run_key, Mark.READY)["Name"]]
 
 
-# -- an engine that is away -------------------------------------------------------------------------------------------
-
-
-async def test_an_engine_that_is_away_is_waited_for(place: Desk, proxy: TcpProxy) -> None:
-    """Health says so, nothing dies, and what ended meanwhile is told when it is back, with its own code and time."""
-    model = a_model("import time; print('here', flush=True); time.sleep(600)")
-    address = Address(host=f"tcp://127.0.0.1:{proxy.port}")
-    async with place.open(address) as backplane, watching(backplane) as watch:
-        await backplane.deploy(model)
-        await watch.listing()
-        assert await backplane.health() == ()
-        proxy.stop_answering()
-        proxy.cut()
-        (complaint,) = await backplane.health()
-        assert "does not answer" in complaint or "cannot be reached" in complaint
-        await asyncio.to_thread(docker, "kill", place.name(model.current))
-        proxy.answer()
-        end = await watch.end(model.current)
-        assert isinstance(end, Failed)
-        assert (end.exit_code, end.finished_at is None) == (137, False)
-        await watch.listing()
-        assert await backplane.health() == ()
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the client closes no such sockets
-async def test_no_engine_at_the_start_is_waited_for_as_well(place: Desk) -> None:
-    """It may begin later than MSO does."""
-    async with place.open(Address(host="unix:///nowhere/docker.sock")) as backplane:
-        (complaint,) = await backplane.health()
-        assert complaint == (
-            "the engine at unix:///nowhere/docker.sock cannot be reached: [Errno 2] No such file or directory"
-        )
-        with pytest.raises(BackplaneError, match="cannot be reached"):
-            await backplane.deploy(a_model(image="image"))
-
-
-async def test_what_no_engine_can_be_reached_by_is_said_at_the_start(place: Desk) -> None:
-    """Waiting would not help."""
-    with pytest.raises(UnusableError, match="foo://bar"):
-        async with place.open(Address(host="foo://bar")):
-            pass
-
-
 async def _create_only(place: Desk, model: Model) -> str:
     """What an MSO leaves that is killed between create and start."""
     config = container_config(model, ContainerSettings(project=place.project))
     name = place.name(model.current)
     return await Engine(Address()).call(lambda client: create(client, name, config))
-
-
-async def _deploy_anew(place: Desk, model: Model) -> None:
-    async with place.open() as backplane:
-        await backplane.deploy(model)
 
 
 def _started_at(end: object) -> datetime | None:
