@@ -108,11 +108,16 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+@cache
+def host() -> str:
+    """Where the command line finds the engine, as DOCKER_HOST has it."""
+    return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+
+
 def socket_path() -> str:
     """Of the engine."""
-    host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-    assert host.startswith("unix://"), f"these tests go by the socket of the engine, and it is at {host}"
-    return host.removeprefix("unix://")
+    assert host().startswith("unix://"), f"these tests go by the socket of the engine, and it is at {host()}"
+    return host().removeprefix("unix://")
 
 
 @cache

@@ -96,6 +96,12 @@ def test_the_defaults_are_those_of_the_documentation(least: dict[str, str], imag
         ("MQTT_CLIENT_ID", "me", "mqtt_client_id", "me"),
         ("MSO_BACKPLANE", "LOCAL", "backplane", "local"),
         ("MSO_BACKPLANE", "Kubernetes", "backplane", "kubernetes"),
+        ("MSO_BACKPLANE", "Docker", "backplane", "docker"),
+        ("DOCKER_HOST", "tcp://10.0.0.1:2376", "docker_host", "tcp://10.0.0.1:2376"),
+        ("DOCKER_TLS_VERIFY", "1", "docker_tls_verify", True),
+        ("DOCKER_CERT_PATH", "/etc/mso/docker", "docker_cert_path", Path("/etc/mso/docker")),
+        ("MSO_DOCKER_NETWORK", "stack_default", "docker_network", "stack_default"),
+        ("MSO_DOCKER_PROJECT", "essim-2", "docker_project", "essim-2"),
         ("KUBERNETES_HOST", "cluster.example", "kubernetes_host", "cluster.example"),
         (
             "MSO_FATAL_WAIT_REASONS",

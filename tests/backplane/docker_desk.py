@@ -32,14 +32,15 @@ time.sleep(600)
 class Desk:
     project: str
 
-    def open(self, address: Address = Address(), **settings: Any) -> DockerBackplane:  # noqa: B008 - frozen
-        """A backplane over this project, as a new process of MSO would make it."""
+    def open(self, address: Address | None = None, **settings: Any) -> DockerBackplane:
+        """A backplane over this project, as a new process of MSO would make it; on the engine of these tests."""
         containers = ContainerSettings(
             project=self.project,
             network=settings.pop("network", ""),
             restricted=settings.pop("restricted", False),
         )
         usual: dict[str, Any] = {"resync_seconds": 0.5, "image_pull_grace": 0.0, "terminate_grace_seconds": 5.0}
+        address = address or Address(host=docker_engine.host())
         return DockerBackplane(address, DockerSettings(containers=containers, **(usual | settings)))
 
     def name(self, attempt: Attempt) -> str:

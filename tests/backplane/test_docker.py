@@ -13,7 +13,7 @@ from mso.backplane.docker_engine import Address, Engine, UnusableError, create
 from mso.model import Failed, Model, Reason, Resources, RunKey, SimulationId, Succeeded
 from tests.backplane.docker_desk import DEAF, ENDS_WELL_ON_TERM, Desk, a_model, desk, has_begun
 from tests.contract.watching import watching
-from tests.docker_engine import docker, inspect, script_image, volumes
+from tests.docker_engine import docker, host, inspect, script_image, volumes
 
 pytestmark = [pytest.mark.docker, pytest.mark.process]
 
@@ -346,7 +346,7 @@ async def _create_only(place: Desk, model: Model) -> str:
     """What an MSO leaves that is killed between create and start."""
     config = container_config(model, ContainerSettings(project=place.project))
     name = place.name(model.current)
-    return await Engine(Address()).call(lambda client: create(client, name, config))
+    return await Engine(Address(host=host())).call(lambda client: create(client, name, config))
 
 
 def _started_at(end: object) -> datetime | None:

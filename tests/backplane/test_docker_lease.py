@@ -11,7 +11,7 @@ from mso.backplane.docker_engine import Address, Engine
 from mso.backplane.docker_lease import DockerLease
 from mso.backplane.lease import FileLease, LeaseLostError
 from tests.contract.contender import Waiting
-from tests.docker_engine import clear, docker, new_project, socket_path, volumes
+from tests.docker_engine import clear, docker, host, new_project, socket_path, volumes
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.docker, pytest.mark.process]
@@ -29,8 +29,8 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_lease, "LOOK_SECONDS", 0.1)
 
 
-def lease(directory: Path, project: str, address: Address = Address()) -> DockerLease:  # noqa: B008 - frozen
-    return DockerLease(FileLease(directory / "lease"), Engine(address), project)
+def lease(directory: Path, project: str, address: Address | None = None) -> DockerLease:
+    return DockerLease(FileLease(directory / "lease"), Engine(address or Address(host=host())), project)
 
 
 async def test_the_newest_takes_a_project_over_and_the_other_yields(tmp_path: Path, project: str) -> None:

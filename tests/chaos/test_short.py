@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import docker_engine
 from tests.chaos.conftest import Survive
 from tests.chaos.rounds import Terms
 from tests.chaos.world_docker import DockerWorld
@@ -25,7 +24,6 @@ def test_a_minute_on_this_machine(directory: Path, survive: Survive) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.skipif(not docker_engine.available(), reason=docker_engine.HINT)
 def test_half_a_minute_on_a_docker_engine(directory: Path, survive: Survive) -> None:
     """The same with containers, which somebody stops, kills and deletes by hand, and an engine that is cut off."""
     survive(DockerWorld(directory), Terms(seed=29, hostility=30.0))

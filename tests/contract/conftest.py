@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import docker_engine, kubernetes_cluster
+from tests import kubernetes_cluster
 from tests.contract.stages import STAGES, Stage
 
 
@@ -17,8 +17,6 @@ def _marks(stage: str) -> Iterator[pytest.MarkDecorator]:
             yield pytest.mark.skip(reason=kubernetes_cluster.INSTALL_HINT)
     if stage == "docker":
         yield pytest.mark.docker
-        if not docker_engine.available():
-            yield pytest.mark.skip(reason=docker_engine.HINT)
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[*_marks(name)], id=name) for name in STAGES])

@@ -27,8 +27,9 @@ def open_lease(kind: str, *where: str) -> Lease:
     if kind == "docker":
         from mso.backplane.docker_engine import Address, Engine
         from mso.backplane.docker_lease import DockerLease
+        from tests import docker_engine
 
-        return DockerLease(FileLease(Path(where[0])), Engine(Address()), where[1])
+        return DockerLease(FileLease(Path(where[0])), Engine(Address(host=docker_engine.host())), where[1])
     from mso.backplane.kubernetes_api import Access
     from mso.backplane.kubernetes_lease import KubernetesLease
 

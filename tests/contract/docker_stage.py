@@ -14,7 +14,7 @@ from mso.backplane.docker import DockerBackplane, DockerSettings
 from mso.backplane.docker_engine import Address
 from mso.model import Attempt
 from tests.contract.stages import PUPPET
-from tests.docker_engine import clear, containers, docker, inspect, logs, new_project, puppet_image, read_file
+from tests.docker_engine import clear, containers, docker, host, inspect, logs, new_project, puppet_image, read_file
 
 RESYNC_SECONDS = 0.5
 IMAGE_PULL_SECONDS = 0.0
@@ -44,7 +44,7 @@ class DockerStage:
             image_pull_grace=IMAGE_PULL_SECONDS,
             resync_seconds=RESYNC_SECONDS,
         )
-        return DockerBackplane(Address(), settings)
+        return DockerBackplane(Address(host=host()), settings)
 
     async def say(self, attempt: Attempt, text: bytes) -> None:
         await self._command(attempt, f"say {text.hex()}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import mosquitto
-from tests.docker_engine import clear, gateway, new_project
+from tests.docker_engine import clear, gateway, host, new_project
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer
 from tests.service import MsoProcess
@@ -15,7 +15,6 @@ from tests.service import MsoProcess
 StartMso = Callable[..., MsoProcess]
 
 
-@pytest.hookimpl(tryfirst=True)  # before it is looked for
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Every test here needs an engine."""
     if item.path.is_relative_to(Path(__file__).parent):
@@ -52,7 +51,12 @@ def start_mso(broker: Mosquitto, project: str, tmp_path: Path) -> Iterator[Start
         number = iter(range(1000))
 
         def start(**variables: str) -> MsoProcess:
-            usual = {"MSO_BACKPLANE": "docker", "MSO_DOCKER_PROJECT": project, "MSO_RESYNC_SECONDS": "2"}
+            usual = {
+                "MSO_BACKPLANE": "docker",
+                "DOCKER_HOST": host(),
+                "MSO_DOCKER_PROJECT": project,
+                "MSO_RESYNC_SECONDS": "2",
+            }
             mso = MsoProcess(broker, tmp_path / f"mso-{next(number)}", **(usual | variables))
             running.callback(mso.__exit__)
             mso.start()
