@@ -20,6 +20,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from mso import kinds
 from mso.cli import COMMANDS, build
 from mso.cli import main as mso
 from mso.commands.guide import reference
@@ -76,6 +77,8 @@ def _written(field: Field[Any]) -> str:
             return ""
         case _ if field.default is MISSING:
             return ""
+        case bool() if field.metadata["kind"] is kinds.SET:
+            return ""  # a word that says no would be a word all the same
         case bool() as switch:
             return str(switch).lower()
         case float() as number:

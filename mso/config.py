@@ -11,7 +11,7 @@ from mso import kinds, variables
 from mso.variables import ConfigError as ConfigError
 from mso.variables import reads
 
-BACKPLANES = ("kubernetes", "local")
+BACKPLANES = ("kubernetes", "docker", "local")
 FATAL_WAIT_REASONS = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
 """Why a container waits that nothing will ever start, in the words of the kubelet (fault P3)."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -82,7 +82,8 @@ class Config:
         metadata=reads(
             "MSO_BACKPLANE",
             kinds.choice(*BACKPLANES, fold=str.lower),
-            "`kubernetes`: pods of [a cluster](kubernetes.md); `local`: processes of this machine",
+            "`kubernetes`: pods of [a cluster](kubernetes.md); `docker`: containers on [an engine](docker.md); `local`: "
+            "processes of this machine",
             section="Where models run",
         ),
     )
@@ -129,6 +130,52 @@ class Config:
             kinds.whole(0, 1_000_000),
             "how many models may live at once, 0: any number. [Simulations wait for "
             "room](kubernetes.md#many-simulations), whole",
+        ),
+    )
+    docker_host: str = field(
+        default="",
+        metadata=reads(
+            "DOCKER_HOST",
+            kinds.TEXT,
+            "where [the engine](docker.md#access) is, `unix://` or `tcp://`, as for the Docker command line",
+            default="the usual socket",
+            section="The Docker engine",
+        ),
+    )
+    docker_tls_verify: bool = field(
+        default=False,
+        metadata=reads(
+            "DOCKER_TLS_VERIFY",
+            kinds.SET,
+            "the engine is spoken to with TLS, and its certificate verified, as for the Docker command line",
+            default="no TLS",
+        ),
+    )
+    docker_cert_path: Path | None = field(
+        default=None,
+        metadata=reads(
+            "DOCKER_CERT_PATH",
+            kinds.PATH,
+            "directory with `ca.pem`, `cert.pem` and `key.pem` for that",
+            default="`~/.docker`",
+        ),
+    )
+    docker_network: str = field(
+        default="",
+        metadata=reads(
+            "MSO_DOCKER_NETWORK",
+            kinds.TEXT,
+            "the network of [the models](docker.md#how-models-reach-the-broker)",
+            default="the engine's bridge",
+        ),
+    )
+    docker_project: str = field(
+        default="mso",
+        metadata=reads(
+            "MSO_DOCKER_PROJECT",
+            kinds.PROJECT,
+            "whose containers they are, and how their names begin: [one for each MSO](docker.md#several-on-one-engine) on "
+            "an engine",
         ),
     )
     kubernetes_api_token: str = field(
@@ -202,8 +249,8 @@ class Config:
         metadata=reads(
             "MSO_IMAGE_PULL_POLICY",
             kinds.choice("Always", "IfNotPresent", "Never"),
-            "when a node pulls an image",
-            default="Kubernetes decides",
+            "when an image is pulled",
+            default="Kubernetes decides; Docker pulls what it lacks",
         ),
     )
     pod_security: str = field(
@@ -211,7 +258,8 @@ class Config:
         metadata=reads(
             "MSO_POD_SECURITY",
             kinds.choice("baseline", "restricted", fold=str.lower),
-            "the Pod Security level that pods pass; with `restricted` no image runs as root",
+            "the Pod Security level that pods pass, and [containers](docker.md#what-a-container-looks-like) like them; with "
+            "`restricted` no image runs as root",
         ),
     )
     pod_template: Path | None = field(
@@ -227,7 +275,7 @@ class Config:
         metadata=reads(
             "MSO_RESYNC_SECONDS",
             kinds.seconds(1, 3600),
-            "time between full listings of the pods; changes are heard of at once",
+            "time between full listings of the pods or containers; changes are heard of at once",
         ),
     )
     fatal_wait_reasons: tuple[str, ...] = field(

@@ -13,6 +13,7 @@ from typing import Any
 
 RESERVED_SIMULATORS = ("model", "mso")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 _SIMULATOR = re.compile(r"[^/+#\s\0]+")
 
 
@@ -134,6 +135,12 @@ def _namespace(name: str, text: str) -> str:
     return text
 
 
+def _project(name: str, text: str) -> str:
+    if not _PROJECT.fullmatch(text):
+        raise WrongError(f"{name}: {text!r} begins no names of containers: a-z, 0-9, '_', '.' and '-', 40 at most")
+    return text
+
+
 def _certificates(name: str, text: str) -> str:
     """Base64, as a kubeconfig has it, to PEM."""
     try:
@@ -175,10 +182,12 @@ PORT = whole(1, 65535)
 PATH = Kind(_path, "a path")
 FILE = Kind(_file, "a readable file")
 SWITCH = Kind(_switch, _TRUTH.takes)
+SET = Kind(lambda _, text: True, "anything: it counts that it is set")
 WORDS = Kind(_words, "words, separated by commas")
 SIMULATORS = Kind(_simulators, "names, separated by commas; none has a blank, `/`, `+` or `#`, or is `mso` or `model`")
 KUBERNETES_HOST = Kind(_host, "a name or an address")
 KUBERNETES_PORT = Kind(_kubernetes_port, PORT.takes)
 NAMESPACE = Kind(_namespace, "a legal name")
+PROJECT = Kind(_project, "a-z, 0-9, `_`, `.`, `-`, 40 at most")
 CERTIFICATES = Kind(_certificates, "base64 of PEM")
 DATABASE_URL = Kind(_database_url, "`postgresql://user:password@host:5432/name`")

@@ -44,6 +44,7 @@ from mso.recovery import restore
 from mso.supervision import surface
 
 if TYPE_CHECKING:
+    from mso.backplane.docker_engine import Address
     from mso.backplane.kubernetes_api import Access
     from mso.backplane.pods import PodSettings
 
@@ -273,9 +274,15 @@ class Service:
 
 def build_lease(config: Config) -> Lease:
     """The right to be the one that acts."""
+    file = FileLease(config.state_dir / "lease")
     if config.backplane == "local":
-        return FileLease(config.state_dir / "lease")
-    # Imported here, as the backplane is.
+        return file
+    # Imported here, as the backplanes are.
+    if config.backplane == "docker":
+        from mso.backplane.docker_engine import Engine
+        from mso.backplane.docker_lease import DockerLease
+
+        return DockerLease(file, Engine(docker_address(config)), config.docker_project)
     from mso.backplane.kubernetes_lease import KubernetesLease
 
     return KubernetesLease(kubernetes_access(config), config.kubernetes_namespace)
@@ -354,10 +361,45 @@ def build_backplane(config: Config, answered: Callable[[str, str], None] = lambd
     match config.backplane, config.local_images:
         case "local", Path() as images:
             return LocalBackplane(config.state_dir, LocalImages.load(images))
+        case "docker", _:
+            return build_docker(config)
         case "kubernetes", _:
             return build_kubernetes(config, answered)
         case _:
             raise ValueError(f"no backplane {config.backplane!r}")
+
+
+def build_docker(config: Config) -> Backplane:
+    """Models as containers."""
+    # Imported here, as the one of Kubernetes is.
+    from mso.backplane.containers import ContainerSettings
+    from mso.backplane.docker import DockerBackplane, DockerSettings
+
+    return DockerBackplane(
+        docker_address(config),
+        DockerSettings(
+            containers=ContainerSettings(
+                project=config.docker_project,
+                network=config.docker_network,
+                restricted=config.pod_security == "restricted",
+            ),
+            pull_policy=config.pull_policy,
+            image_pull_grace=config.image_pull_grace_seconds,
+            resync_seconds=config.resync_seconds,
+            concurrency=config.deploy_concurrency,
+        ),
+    )
+
+
+def docker_address(config: Config) -> "Address":
+    """Where the engine is."""
+    from mso.backplane.docker_engine import Address
+
+    return Address(
+        host=config.docker_host,
+        tls_verify=config.docker_tls_verify,
+        cert_path=str(config.docker_cert_path or ""),
+    )
 
 
 def build_kubernetes(config: Config, answered: Callable[[str, str], None]) -> Backplane:

@@ -13,7 +13,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class TcpProxy:
     """Listens on a port of 127.0.0.1 while `with` lasts, and passes everything on, in both directions."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int = 0) -> None:
+        """The server's host and port; or, as the host, the path of its socket."""
         self._server = (host, port)
         self._links: list[_Link] = []
         self._lock = threading.Lock()
@@ -64,7 +65,7 @@ class TcpProxy:
             except OSError:
                 return  # closed
             try:
-                server = socket.create_connection(self._server)
+                server = self._connect()
             except OSError:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 client.close()
@@ -76,6 +77,18 @@ class TcpProxy:
                 self._links.append(link)
             link.start()
 
+    def _connect(self) -> socket.socket:
+        host, port = self._server
+        if not host.startswith("/"):
+            return socket.create_connection((host, port))
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(host)
+        except OSError:
+            server.close()
+            raise
+        return server
+
 
 class _Link:
     """A connection to us and the one to the server that belongs to it, with a thread for each direction."""
@@ -86,7 +99,8 @@ class _Link:
         self._lock = threading.Lock()
         self._pumps = 2
         for end in self._ends:
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if end.family != socket.AF_UNIX:
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def start(self) -> None:
         client, server = self._ends

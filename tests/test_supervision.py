@@ -125,6 +125,8 @@ async def test_who_asks_where_nobody_answers_is_told_so() -> None:
         somebody.bind(("127.0.0.1", 0))
         somebody.listen()
         assert await ask(somebody.getsockname()[1], "/readyz", seconds=0.1) is None
-    async with surface(0, livez=nothing_wrong, readyz=nothing_wrong, metrics=nothing_measured, host="127.0.0.1") as port:
+    async with surface(
+        0, livez=nothing_wrong, readyz=nothing_wrong, metrics=nothing_measured, host="127.0.0.1"
+    ) as port:
         assert await ask(port, "/metrics") is None
         assert await ask(port, "/readyz") == Said(ok=True, reasons=())

@@ -17,7 +17,6 @@ Names of directories follow from the ids alone. A file that exists is a fact tha
 import fcntl
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from uuid import uuid4
 
 from mso import recollection
 from mso.backplane import Mark, Recollection
+from mso.backplane.codes import in_words
 from mso.backplane.lines import TAIL_BYTES, last_lines
 from mso.backplane.names import fingerprint, slug
 from mso.model import Attempt, End, Failed, Model, Reason, RunKey, Succeeded
@@ -186,7 +186,7 @@ def end_of(code: int, started: Started | None, finished_at: datetime | None) -> 
     started_at = started.at if started else None
     if code == 0:
         return Succeeded(started_at, finished_at)
-    return Failed(code, Reason.ERROR, _in_words(code), started_at, finished_at)
+    return Failed(code, Reason.ERROR, in_words(code), started_at, finished_at)
 
 
 def all_attempts(root: Path) -> Iterator[AttemptFiles]:
@@ -230,12 +230,3 @@ def _sync_and_close(descriptor: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _in_words(code: int) -> str:
-    if code > 128:
-        try:
-            return f"killed by signal {code - 128} ({signal.Signals(code - 128).name})"
-        except ValueError:
-            pass  # the program chose this number itself
-    return f"exit code {code}"

@@ -25,10 +25,10 @@ from typing import Self, TypeVar
 import structlog
 
 from mso.backplane import BackplaneError
+from mso.backplane.identity import MANAGED_BY
 from mso.backplane.kubernetes_api import Access, Json, KubernetesApi, RefusedError, UnreachableError
 from mso.backplane.kubernetes_permissions import LEASES, check_permissions
 from mso.backplane.lease import LeaseLostError, new_identity
-from mso.backplane.pods import MANAGED_BY
 from mso.patience import pauses
 
 NAME = "mso"

@@ -11,26 +11,31 @@
 import math
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from mso import recollection
 from mso.backplane import Mark
+from mso.backplane.identity import (
+    MANAGED_BY,
+    PART_OF,
+    RUN_ID,
+    attempt_in,
+    attempt_name,
+    particulars,
+    recollection_in,
+    run_id,
+)
 from mso.backplane.names import fingerprint, slug
 from mso.backplane.pod_template import PodTemplate
-from mso.model import Attempt, EnvironmentVariable, Model, ModelId, ModelKey, Resources, RunKey, SimulationId
+from mso.model import Attempt, EnvironmentVariable, Model, Resources, RunKey
 
 Pod = dict[str, Any]
 """A pod as the API writes it. Its model classes cost milliseconds each, so nobody here uses them (fault K6)."""
 
 CONTAINER = "model"
-MANAGED_BY = "app.kubernetes.io/managed-by"
 OURS = f"{MANAGED_BY}=mso"
 """Selects every pod of ours, and no other."""
-RUN_ID = "mso/run-id"
 
-_NAME_LENGTH = 63
-_RECOLLECTION = "mso/model"
 _MARK_PREFIX = "mso/mark-"
 _MARKS = {f"{_MARK_PREFIX}{mark}": mark for mark in Mark}
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -49,19 +54,14 @@ class PodSettings:
     template: PodTemplate = field(default_factory=PodTemplate)
 
 
-@lru_cache(maxsize=1024)  # asked for by the create, and then for the pod that it answers with
 def pod_name(attempt: Attempt) -> str:
-    """Legal and unique for any ids: model, simulation, run and number for people, a fingerprint for the rest."""
-    key = attempt.key
-    tail = f"{key.run}-{attempt.number}-{fingerprint(key.simulation, str(key.run), key.model, str(attempt.number))}"
-    room = _NAME_LENGTH - len(tail) - 2
-    model = slug(key.model, room // 2)
-    return "-".join(part for part in (model, slug(key.simulation, room - len(model)), tail) if part)
+    """Legal and unique for any ids."""
+    return attempt_name(attempt)
 
 
 def run_selector(run: RunKey) -> str:
     """Selects the pods of one run, and no other."""
-    return f"{OURS},{RUN_ID}={_run_id(run)}"
+    return f"{OURS},{RUN_ID}={run_id(run)}"
 
 
 def pod_manifest(model: Model, settings: PodSettings) -> Pod:
@@ -83,7 +83,7 @@ def pod_manifest(model: Model, settings: PodSettings) -> Pod:
                 "maxSkew": 1,
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {RUN_ID: _run_id(model.key.run_key)}},
+                "labelSelector": {"matchLabels": {RUN_ID: run_id(model.key.run_key)}},
             }
         ],
     }
@@ -123,43 +123,26 @@ def _write_metadata(metadata: dict[str, Any], model: Model) -> None:
     metadata["name"] = pod_name(model.current)
     metadata["labels"] = (metadata.get("labels") or {}) | {
         MANAGED_BY: "mso",
-        "app.kubernetes.io/part-of": label_value(request.simulator),
+        PART_OF: label_value(request.simulator),
         "simulator_id": label_value(request.simulator_id or request.simulator),
         "simulation_id": label_value(key.simulation),
         "model_id": label_value(key.model),
         "run": str(key.run),
-        RUN_ID: _run_id(key.run_key),
+        RUN_ID: run_id(key.run_key),
     }
-    metadata["annotations"] = (metadata.get("annotations") or {}) | {
-        "mso/simulator": request.simulator,
-        "mso/simulation": key.simulation,
-        "mso/run": str(key.run),
-        "mso/model-id": key.model,
-        "mso/attempt": str(model.attempt),
-        _RECOLLECTION: recollection.encode(model),
-    }
+    metadata["annotations"] = (metadata.get("annotations") or {}) | particulars(model)
 
 
 def attempt_of(pod: Pod) -> Attempt | None:
     """Whose pod it is; None if it carries our label and yet was not made here."""
-    annotations = pod["metadata"].get("annotations") or {}
-    try:
-        key = ModelKey(
-            SimulationId(annotations["mso/simulation"]),
-            int(annotations["mso/run"]),
-            ModelId(annotations["mso/model-id"]),
-        )
-        attempt = Attempt(key, int(annotations["mso/attempt"]))
-    except (KeyError, ValueError):
-        return None
-    # Somebody who copies a pod of ours copies its annotations: the name is what only one can have.
-    return attempt if pod["metadata"]["name"] == pod_name(attempt) else None
+    attempt = attempt_in(pod["metadata"].get("annotations") or {})
+    # The name is what only one can have.
+    return attempt if attempt and pod["metadata"]["name"] == pod_name(attempt) else None
 
 
 def recollection_of(pod: Pod) -> str:
     """The model as text (mso.recollection); empty if somebody took it off."""
-    text: str = (pod["metadata"].get("annotations") or {}).get(_RECOLLECTION, "")
-    return text
+    return recollection_in(pod["metadata"].get("annotations") or {})
 
 
 def is_of_same_order(pod: Pod, model: Model) -> bool:
@@ -182,11 +165,6 @@ def label_value(text: str) -> str:
     if _LABEL.fullmatch(text):
         return text
     return "-".join(part for part in (slug(text, 40), fingerprint(text)) if part)
-
-
-@lru_cache(maxsize=256)
-def _run_id(run: RunKey) -> str:
-    return fingerprint(run.simulation, str(run.run), length=40)
 
 
 def _literal(text: str) -> str:

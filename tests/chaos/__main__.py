@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests import mosquitto
+from tests import docker_engine, mosquitto
 from tests.chaos import report
 from tests.chaos.rounds import Rounds, Terms
 from tests.chaos.verdict import Verdict
@@ -28,6 +28,7 @@ examples:
   ci/chaos.sh --minutes 2 --seed 7
   ci/chaos.sh --minutes 30 --seed 1 --json figures.json
   ci/chaos.sh --minutes 10 --seed 3 --backplane kubernetes      (needs MSO_TEST_KUBECONFIG, MSO_TEST_CLUSTER_COMMAND)
+  ci/chaos.sh --minutes 5 --seed 5 --backplane docker           (needs MSO_TEST_DOCKER=yes)
   ci/chaos.sh --round 4 --seed 7                                (one round of a run, by itself)
   ci/chaos.sh --minutes 2 --seed 7 --without disk,clock,BROKER_KILL
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: sys.exit(143))  # so that all that was started is ended
     directory = options.directory or Path(tempfile.mkdtemp(prefix="mso-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
-    hostility = options.hostility or (40.0 if options.backplane == "local" else 80.0)
+    hostility = options.hostility or (80.0 if options.backplane == "kubernetes" else 40.0)
     terms = Terms(options.seed, hostility, frozenset(options.without.split(",") if options.without else ()))
     with _world(options.backplane, directory) as world:
         print(f"seed {terms.seed}, {world.backplane}, rounds of {hostility:g} s and a rest, in {directory}")
@@ -85,12 +86,22 @@ def _play(world: World, terms: Terms, options: argparse.Namespace) -> Verdict:
 def _world(backplane: str, directory: Path) -> World:
     if backplane == "local":
         return LocalWorld(directory)
-    from tests.chaos.world_cluster import ClusterWorld, trouble  # what it needs is not everywhere
+    # What they need is not everywhere.
+    if backplane == "docker":
+        from tests.chaos.world_docker import DockerWorld
 
-    if why := trouble():
-        print(f"chaos: {why}", file=sys.stderr)
-        raise SystemExit(2)
+        _demand(docker_engine.HINT if not docker_engine.available() else "")
+        return DockerWorld(directory)
+    from tests.chaos.world_cluster import ClusterWorld, trouble
+
+    _demand(trouble())
     return ClusterWorld(directory)
+
+
+def _demand(missing: str) -> None:
+    if missing:
+        print(f"chaos: {missing}", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=2.0, help="rounds are begun for so long (2)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same run (1)")
     parser.add_argument(
-        "--backplane", choices=("local", "kubernetes"), default="local", help="where models run (local)"
+        "--backplane", choices=("local", "docker", "kubernetes"), default="local", help="where models run (local)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--round", type=int, metavar="N", help="only this round of the run")

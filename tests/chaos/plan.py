@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-IMAGE = "chaos-model"
+IMAGE = "mso-test-chaos-model:1"
 NO_IMAGE = "localhost/chaos-no-such-image:1"
 SIMULATORS = ("chaos-one", "chaos-two")
 
@@ -51,7 +51,7 @@ class OnTerm(StrEnum):
 
 
 class Hand(StrEnum):
-    """What somebody does to a pod by hand."""
+    """What somebody does by hand to a pod, or a container."""
 
     DELETES = "delete"
     DELETES_BY_FORCE = "delete by force"
@@ -138,9 +138,9 @@ class Can:
     """What the world allows."""
 
     signals: bool = True
-    """A model can kill itself. Process 1 of a container cannot."""
+    """A model can kill itself. Process 1 of a pod cannot."""
     hands: bool = False
-    """Somebody deletes pods by hand."""
+    """Somebody deletes pods, or containers, by hand."""
     slots: int = 6
     models: int = 6
     """At most, in one run."""

@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.conftest import Survive
 from tests.chaos.rounds import Terms
+from tests.chaos.world_docker import DockerWorld
 from tests.chaos.world_local import LocalWorld
 
 pytestmark = [
@@ -20,6 +21,12 @@ pytestmark = [
 def test_a_minute_on_this_machine(directory: Path, survive: Survive) -> None:
     """Kills, pauses and restarts of MSO and broker, a full disk, a wrong clock."""
     survive(LocalWorld(directory), Terms(seed=27, hostility=40.0))
+
+
+@pytest.mark.docker
+def test_half_a_minute_on_a_docker_engine(directory: Path, survive: Survive) -> None:
+    """The same with containers, which somebody stops, kills and deletes by hand, and an engine that is cut off."""
+    survive(DockerWorld(directory), Terms(seed=29, hostility=30.0))
 
 
 @pytest.mark.cluster

@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.evidence import Pod
 from tests.chaos.faults import Kind
-from tests.chaos.plan import Fate, ModelPlan
+from tests.chaos.plan import Fate, Hand, ModelPlan
 from tests.chaos.scene import Scene, single
 from tests.chaos.verdict import Wrong
 
@@ -190,6 +190,20 @@ def test_a_pod_that_is_removed_while_nobody_looks_may_end_unseen() -> None:
     scene.suffers(began=scene.lives[0].ended)
     verdict = scene.judged()
     assert (verdict.findings, verdict.unknown_ends) == ([], 1)
+
+
+def test_what_is_deleted_by_hand_before_a_killed_mso_has_seen_it_may_be_started_again() -> None:
+    """The start was under way when MSO was killed: nothing is left that could tell the next one of it."""
+    scene = Scene()
+    run = scene.asks(ModelPlan("m", Fate(hand=Hand.DELETES)), version=2)
+    for _ in range(2):
+        life = scene.lives_on(run, "m", 143, term=True)
+        life.hand = life.began
+    scene.tells_end(run, "m", 143, "Error", attempt=1)
+    scene.tells(run, "AllModelsHaveTerminated")
+    assert Wrong.STARTED_TWICE in scene.wrongs()
+    scene.suffers(began=scene.lives[0].began - 1)
+    assert scene.wrongs() == set()
 
 
 def test_two_pods_of_one_attempt_are_one_too_many() -> None:

@@ -19,6 +19,8 @@ SLACK = 2.0
 """Seconds by which a time limit may be taken too early: nobody here knows to the instant since when it runs."""
 A_MOMENT = 1.0
 """Seconds by which our own threads may see late what they see."""
+COMING_BACK = 10.0
+"""Seconds that MSO may take, after it was killed, until it looks at what runs."""
 GIVEN_UP = 15.0
 """Seconds that a kubelet may take to notice that a pod is not wanted any more."""
 STARTING = 40.0
@@ -101,7 +103,8 @@ def untruths(account: Account, model: ModelPlan, evidence: Evidence) -> Iterator
         yield Finding(Wrong.UNTRUE, f"{model.id}: {end.reason} does not fit: {end.message}", account.run)
     unseen = _may_be_unseen(told[0], lives, reasons, evidence)
     yield from _as_it_ended(account, model, told[0], lives, reasons, unseen=unseen)
-    yield from _tries(account, model, end, lives, reasons)
+    known = [life for life in lives if not _was_hidden(life, evidence)] or lives[-1:]
+    yield from _tries(account, model, end, known, reasons)
 
 
 def _form(account: Account, end: lifecycle_pb2.ModelHasTerminated, payload: bytes) -> str:
@@ -182,6 +185,7 @@ def _tries(
 def starts(account: Account, model: ModelPlan, evidence: Evidence) -> Iterator[Finding]:
     """Each attempt is one process at most, and the next one only comes when that before has failed."""
     lives, pods = evidence.lives_of(account.run, model), evidence.pods_of(account.run, model)
+    lives = [life for life in lives if not _was_hidden(life, evidence)]
     told = account.ends[model.id]
     if len(pods) > 1 + model.retries:
         yield Finding(Wrong.STARTED_TWICE, f"{model.id} has had {len(pods)} pods", account.run)
@@ -198,6 +202,16 @@ def starts(account: Account, model: ModelPlan, evidence: Evidence) -> Iterator[F
     patience = GIVEN_UP if evidence.pods and told and told[0].end.exitCode in REMOVED and len(lives) == 1 else A_MOMENT
     if told and lives and lives[-1].began > told[0].at + patience:
         yield Finding(Wrong.STARTED_TWICE, f"{model.id} was started after its end had been told", account.run)
+
+
+def _was_hidden(life: Life, evidence: Evidence) -> bool:
+    """Whether it began and somebody deleted all trace of it while MSO was down, which had been about to start it."""
+    return life.hand is not None and any(
+        fault.kind in (Kind.MSO_KILL, Kind.MSO_ENDED)
+        and fault.began <= life.began + A_MOMENT
+        and (life.ended or life.hand) <= fault.ended + COMING_BACK
+        for fault in evidence.faults
+    )
 
 
 def _nobody_could_know(life: Life, evidence: Evidence) -> bool:

@@ -15,6 +15,8 @@ def _marks(stage: str) -> Iterator[pytest.MarkDecorator]:
         if not kubernetes_cluster.available():
             # As a mark: then the whole suite is one line in the summary.
             yield pytest.mark.skip(reason=kubernetes_cluster.INSTALL_HINT)
+    if stage == "docker":
+        yield pytest.mark.docker
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[*_marks(name)], id=name) for name in STAGES])

@@ -21,9 +21,15 @@ PATIENCE_SECONDS = 60.0
 
 
 def open_lease(kind: str, *where: str) -> Lease:
-    """`file PATH` or `kubernetes NAMESPACE KUBECONFIG`."""
+    """`file PATH`, `docker PATH PROJECT`, or `kubernetes NAMESPACE KUBECONFIG`."""
     if kind == "file":
         return FileLease(Path(where[0]))
+    if kind == "docker":
+        from mso.backplane.docker_engine import Address, Engine
+        from mso.backplane.docker_lease import DockerLease
+        from tests import docker_engine
+
+        return DockerLease(FileLease(Path(where[0])), Engine(Address(host=docker_engine.host())), where[1])
     from mso.backplane.kubernetes_api import Access
     from mso.backplane.kubernetes_lease import KubernetesLease
 

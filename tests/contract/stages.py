@@ -20,7 +20,7 @@ from mso.backplane.local import LocalBackplane
 from mso.model import Attempt, Reason
 from tests.fakes.backplane import FakeBackplane, World
 
-PUPPET = "puppet:1"
+PUPPET = "mso-test-puppet:1"
 """An image that every stage knows."""
 UNKNOWN = "nobody/knows:it"
 """An image that no stage knows."""
@@ -189,8 +189,15 @@ def _kubernetes_stage(scratch: Path) -> Stage:
     return KubernetesStage(scratch)
 
 
+def _docker_stage(scratch: Path) -> Stage:
+    from tests.contract.docker_stage import DockerStage  # it is built upon this module
+
+    return DockerStage(scratch)
+
+
 STAGES: Mapping[str, Callable[[Path], Stage]] = {
     "fake": FakeStage,
     "local": LocalStage,
     "kubernetes": _kubernetes_stage,
+    "docker": _docker_stage,
 }

@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from mso.backplane.lease import Lease
-from tests import kubernetes_cluster
+from tests import docker_engine, kubernetes_cluster
 from tests.contract.contender import PATIENCE_SECONDS, SOON, Contender, Waiting, open_lease
 
 TAKEOVER = 15.0
@@ -39,6 +39,17 @@ class FileArena:
         return
 
 
+class DockerArena:
+    """A state directory, and a project of its own on the engine of this machine."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._project = docker_engine.new_project()
+        self.arguments = ("docker", str(scratch / "state" / "lease"), self._project)
+
+    def close(self) -> None:
+        docker_engine.clear(self._project)
+
+
 class KubernetesArena:
     """A namespace of its own."""
 
@@ -51,15 +62,22 @@ class KubernetesArena:
         self._cluster.delete_namespace(self._namespace)
 
 
-ARENAS: Mapping[str, Callable[[Path], Arena]] = {"file": FileArena, "kubernetes": KubernetesArena}
+ARENAS: Mapping[str, Callable[[Path], Arena]] = {
+    "file": FileArena,
+    "docker": DockerArena,
+    "kubernetes": KubernetesArena,
+}
 
-needs_cluster = (
-    pytest.mark.cluster,
-    pytest.mark.skipif(not kubernetes_cluster.available(), reason=kubernetes_cluster.INSTALL_HINT),
-)
+NEEDS = {
+    "docker": (pytest.mark.docker,),
+    "kubernetes": (
+        pytest.mark.cluster,
+        pytest.mark.skipif(not kubernetes_cluster.available(), reason=kubernetes_cluster.INSTALL_HINT),
+    ),
+}
 
 
-@pytest.fixture(params=[pytest.param(one, marks=needs_cluster if one == "kubernetes" else ()) for one in ARENAS])
+@pytest.fixture(params=[pytest.param(one, marks=NEEDS.get(one, ())) for one in ARENAS])
 def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
     arena = ARENAS[request.param](tmp_path)
     yield arena
