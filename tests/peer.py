@@ -11,7 +11,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from mso.protocol.messages import lifecycle_pb2
-from tests.mosquitto import Mosquitto
+from tests.mqtt import Reachable
 
 PATIENCE_SECONDS = 100.0
 
@@ -42,7 +42,7 @@ class Heard:
 class Peer:
     """Connected while `with` lasts, with a persistent session, so that nothing is missed while the broker restarts."""
 
-    def __init__(self, broker: Mosquitto, name: str = "test-so") -> None:
+    def __init__(self, broker: Reachable, name: str = "test-so") -> None:
         self.name = name
         self.broker = broker
         self._heard: list[Heard] = []
