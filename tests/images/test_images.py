@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import mso
-from tests.docker.conftest import Images
-from tests.docker.engine import (
+from tests.images.conftest import Images
+from tests.images.engine import (
     BROKER_IMAGE,
     ROOT,
     Container,

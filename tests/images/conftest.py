@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.engine import BUILD_SECONDS, HINT, available, build_network, docker, new_name, run
+from tests.images.engine import BUILD_SECONDS, HINT, available, build_network, docker, new_name, run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import mso
-from tests.docker.conftest import Images, build_environment
-from tests.docker.engine import BUILD_SECONDS, ROOT, docker, run
+from tests.images.conftest import Images, build_environment
+from tests.images.engine import BUILD_SECONDS, ROOT, docker, run
 
 CLUSTERS = ("energy", "mso")
 

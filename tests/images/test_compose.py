@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mso
-from tests.docker.engine import BUILD_SECONDS, ROOT, build_network, docker, new_name, run, wait_until
+from tests.images.engine import BUILD_SECONDS, ROOT, build_network, docker, new_name, run, wait_until
 from tests.mosquitto import free_port
 
 LOCAL, REGISTRY, KIND = (f"docker-compose.{name}.yml" for name in ("local", "registry", "kind"))
