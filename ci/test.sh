@@ -234,9 +234,9 @@ done
 if $paths; then
     step "tests" tests all "$@"
 else
-    step "unit tests" tests unit --ignore=tests/integration --ignore=tests/cluster --ignore=tests/docker "$@"
+    step "unit tests" tests unit --ignore=tests/integration --ignore=tests/cluster --ignore=tests/docker --ignore=tests/images "$@"
     others=()
-    for directory in tests/integration tests/cluster tests/docker; do
+    for directory in tests/integration tests/cluster tests/docker tests/images; do
         [[ ! -d $directory ]] || others+=("$directory")
     done
     [[ ${#others[@]} == 0 ]] || step "all other tests" tests others "${others[@]}" "$@"

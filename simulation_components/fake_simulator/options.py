@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", type=_count, metavar="N", help=f"that many models, all of which succeed (year: {DEFAULT_MODELS})")
     add("--steps", type=_count, metavar="M", help=f"of year: how many steps to play ({DEFAULT_STEPS})")
     add("--run-seconds", type=_seconds, metavar="S", help="RUN_SECONDS of every model")
+    add("--image", metavar="NAME", help="what every model is made of, as in a registry of your own")
     add("--simulation", metavar="ID", help="play it under this simulation id")
     add("--simulator", metavar="NAME", help="topic name of this orchestrator (fake-so)")
     add("--protocol-version", type=int, choices=(1, 2), help="speak this version (2, or what the file says)")
@@ -133,6 +134,8 @@ def _from_file(path: Path) -> Scenario:
 def _changed(scenario: Scenario, parsed: argparse.Namespace) -> Scenario:
     if parsed.run_seconds is not None:
         scenario = scenario.with_run_seconds(parsed.run_seconds)
+    if parsed.image is not None:
+        scenario = scenario.with_image(parsed.image)
     if parsed.simulation is not None:
         _check_topic_level("--simulation", parsed.simulation)
         scenario = replace(scenario, simulation=parsed.simulation)

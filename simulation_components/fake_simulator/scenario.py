@@ -107,6 +107,10 @@ class Scenario:
             self, models=tuple(model.with_environment("RUN_SECONDS", f"{seconds:g}") for model in self.models)
         )
 
+    def with_image(self, image: str) -> "Scenario":
+        """The same with this image for every model."""
+        return replace(self, models=tuple(replace(model, image=image) for model in self.models))
+
     def problems(self) -> Iterator[str]:
         """What keeps this scenario from being played in its protocol version."""
         if self.protocol_version > 1:

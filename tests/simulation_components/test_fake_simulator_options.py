@@ -117,3 +117,11 @@ def test_a_port_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options(MQTT_PORT="many")
     assert "MQTT_PORT must be" in capsys.readouterr().err
+
+
+def test_image(file: str) -> None:
+    """Any scenario can be played with images from elsewhere."""
+    image = "registry.example.org/energy/fake_model:7"
+    for arguments in ((), ("endings",), ("year", "--steps", "2"), ("--scenario", file)):
+        given = options(*arguments, "--image", image)
+        assert {model.image for model in given.scenario.models} == {image}
