@@ -82,8 +82,8 @@ class Config:
         metadata=reads(
             "MSO_BACKPLANE",
             kinds.choice(*BACKPLANES, fold=str.lower),
-            "`kubernetes`: pods of [a cluster](kubernetes.md); `docker`: containers on [an engine](docker.md); `local`: "
-            "processes of this machine",
+            "`kubernetes`: pods of [a cluster](kubernetes.md); `docker`: containers on [an engine](docker.md); "
+            "`local`: processes of this machine",
             section="Where models run",
         ),
     )
@@ -174,8 +174,8 @@ class Config:
         metadata=reads(
             "MSO_DOCKER_PROJECT",
             kinds.PROJECT,
-            "whose containers they are, and how their names begin: [one for each MSO](docker.md#several-on-one-engine) on "
-            "an engine",
+            "whose containers they are, and how their names begin: [one for each "
+            "MSO](docker.md#several-on-one-engine) on an engine",
         ),
     )
     kubernetes_api_token: str = field(
@@ -258,8 +258,8 @@ class Config:
         metadata=reads(
             "MSO_POD_SECURITY",
             kinds.choice("baseline", "restricted", fold=str.lower),
-            "the Pod Security level that pods pass, and [containers](docker.md#what-a-container-looks-like) like them; with "
-            "`restricted` no image runs as root",
+            "the Pod Security level that pods pass, and [containers](docker.md#what-a-container-looks-like) like them; "
+            "with `restricted` no image runs as root",
         ),
     )
     pod_template: Path | None = field(

@@ -14,7 +14,7 @@ from mso import service, supervision
 from mso.backplane import local_checks
 from mso.backplane.pod_template import PodTemplateError
 from mso.broker import checks as broker_checks
-from mso.checkup import Checks, Finding, Unawaited, ok, skipped, warning, wrong
+from mso.checkup import Checks, Finding, Unawaited, ok, warning, wrong
 from mso.config import Config
 from mso.ledger import checks as ledger_checks
 from mso.protocol import topics
@@ -75,8 +75,12 @@ def _backplane(config: Config) -> Checks:
             from mso.backplane import kubernetes_checks
 
             return _kubernetes(config, kubernetes_checks.check)
+        case "docker":
+            from mso.backplane import docker_checks
+
+            return docker_checks.check(service.docker_address(config), config.docker_project, config.docker_network)
         case other:
-            return _nothing(f"nothing is known of the backplane {other!r}")
+            raise ValueError(f"no backplane {other!r}")
 
 
 async def _kubernetes(config: Config, check: "Callable[[Access, str, PodSettings], Checks]") -> Checks:
@@ -101,10 +105,6 @@ async def _kubernetes(config: Config, check: "Callable[[Access, str, PodSettings
 async def _configuration(config: Config) -> Checks:
     simulators = ", ".join(config.simulators)
     yield ok(CONFIGURATION, f"for {simulators}, with models on the backplane {config.backplane}")
-
-
-async def _nothing(why: str) -> Checks:
-    yield skipped("backplane", why)
 
 
 async def _look(edge: str, checks: Checks, found: "asyncio.Queue[Finding | None]", seconds: float) -> None:

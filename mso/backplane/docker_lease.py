@@ -32,8 +32,7 @@ class DockerLease:
     def __init__(self, file: FileLease, engine: Engine, project: str) -> None:
         self._file = file
         self._engine = engine
-        # Not with the labels of a project: it is of no run, and is to outlive them all.
-        self._name = f"{project}-claim"
+        self._name = claim_name(project)
         self._project = project
         self._reminded = False
 
@@ -70,7 +69,7 @@ class DockerLease:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                holder = await self._claimant()
+                holder = await claimant(self._engine, self._project)
                 if not holder:  # somebody deleted it
                     await self._claim()
             except BackplaneError as error:
@@ -85,7 +84,7 @@ class DockerLease:
 
     async def _claim(self) -> bool:
         """Whether it is ours now; not if somebody else claims it at the same time. Raises BackplaneError."""
-        before = await self._claimant()
+        before = await claimant(self._engine, self._project)
         if before == self.identity:
             return True
         if before:
@@ -102,18 +101,6 @@ class DockerLease:
             log.info("docker.project_taken_over", project=self._project, holder_before=before)
         return True
 
-    async def _claimant(self) -> str:
-        """Who has it; empty if nobody. Raises BackplaneError."""
-        try:
-            claim: Json = await self._engine.call(
-                lambda client: client.inspect_volume(self._name), seconds=CALL_SECONDS
-            )
-        except RefusedError as no:
-            if no.status == 404:
-                return ""
-            raise
-        return str((claim.get("Labels") or {}).get(_HOLDER, "unknown"))
-
     def _has_trouble(self, error: BackplaneError) -> None:
         if not self._reminded:
             self._reminded = True
@@ -123,3 +110,19 @@ class DockerLease:
         if self._reminded:
             self._reminded = False
             log.info("lease.well_again", host=str(self._engine.address), holder=self.holder)
+
+
+def claim_name(project: str) -> str:
+    """Of the volume. It is without the labels of a project: it is of no run, and is to outlive them all."""
+    return f"{project}-claim"
+
+
+async def claimant(engine: Engine, project: str) -> str:
+    """Who was the last to claim it; empty if nobody did. Raises BackplaneError."""
+    try:
+        claim: Json = await engine.call(lambda client: client.inspect_volume(claim_name(project)), seconds=CALL_SECONDS)
+    except RefusedError as no:
+        if no.status == 404:
+            return ""
+        raise
+    return str((claim.get("Labels") or {}).get(_HOLDER, "unknown"))

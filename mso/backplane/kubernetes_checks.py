@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from mso.backplane import BackplaneError
+from mso.backplane.clocks import CLOCK, judge_clock
 from mso.backplane.kubernetes_api import Access, Json, KubernetesApi, RefusedError
 from mso.backplane.kubernetes_lease import NAME as LEASE
 from mso.backplane.kubernetes_permissions import VERBS, Right, may, missing
@@ -23,7 +24,6 @@ from mso.model import Model, ModelId, ModelKey, ModelSpec, Request, SimulationId
 from mso.wording import age, one_line
 
 CLUSTER = "cluster"
-CLOCK = "clock"
 IDENTITY = "identity"
 NAMESPACE = "namespace"
 ADMISSION = "pods admitted"
@@ -32,11 +32,8 @@ QUOTA = "quota"
 ROOM = "node room"
 ACTIVE = "active MSO"
 
-CLOCK_WARNING = timedelta(seconds=2)
-"""Clocks that somebody sets are closer than this. MSO compares none of them, but people compare times."""
-CLOCK_WRONG = timedelta(seconds=30)
-"""The times that it reports (of the node) and keeps (its own) no longer fit together, and logs go too early or late."""
-
+_DATE_CUT_OFF = timedelta(seconds=1)
+"""The Date header of an answer is in whole seconds."""
 _IMAGE = "registry.example.org/mso-doctor:1"
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _SECRET_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
@@ -100,7 +97,7 @@ class _Place:
             return wrong(CLUSTER, str(error), _advice(error)), None
         received = datetime.now(UTC)
         found = ok(CLUSTER, f"{self._api.host} answers: Kubernetes {version.get('gitVersion', 'of unknown version')}")
-        return found, judge_clock(sent, date, received) if date else None
+        return found, judge_clock("cluster", sent, date, received, _DATE_CUT_OFF) if date else None
 
     async def who(self) -> list[Finding]:
         return [await _seen(IDENTITY, self._who())]
@@ -310,19 +307,6 @@ class _Place:
         if since > timedelta(seconds=2 * float(spec.get("leaseDurationSeconds") or 10)):
             return ok(ACTIVE, f"{holder} was, and has said nothing for {age(since)}: the next one to start takes over")
         return ok(ACTIVE, f"{holder} is active")
-
-
-def judge_clock(sent: datetime, date: datetime, received: datetime) -> Finding:
-    """How far the two clocks are apart at least: the API cuts off what is less than a second. Pure."""
-    ahead, behind = date - received, sent - (date + timedelta(seconds=1))
-    apart = max(ahead, behind, timedelta(0))
-    which = "ahead of" if ahead > behind else "behind"
-    told = f"the clock of the cluster is at least {age(apart)} {which} that of this machine"
-    if apart > CLOCK_WRONG:
-        return wrong(CLOCK, told, "let both be set by NTP: timedatectl")
-    if apart > CLOCK_WARNING:
-        return warning(CLOCK, told, "let both be set by NTP: timedatectl")
-    return ok(CLOCK, "that of the cluster and that of this machine agree")
 
 
 def _sample() -> Model:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from mso import checkup
 from mso.backplane import kubernetes_checks as checks
+from mso.backplane.clocks import CLOCK, judge_clock
 from mso.backplane.kubernetes_api import Access
 from mso.backplane.kubernetes_permissions import VERBS
 from mso.backplane.pods import PodSettings
@@ -113,7 +114,7 @@ async def test_a_service_account_that_may_no_more_than_it_needs_is_well(server: 
 async def test_a_clock_that_goes_wrong_is_told(server: ApiServer, cluster: Cluster, seconds: int) -> None:
     """By how much at least, and which way."""
     cluster.ahead = timedelta(seconds=seconds)
-    found = (await examined(access(server)))[checks.CLOCK]
+    found = (await examined(access(server)))[CLOCK]
     grade = Grade.OK if seconds == 0 else Grade.WARNING if abs(seconds) < 30 else Grade.WRONG
     assert found.grade is grade, found
     if seconds:
@@ -128,7 +129,9 @@ async def test_a_clock_that_goes_wrong_is_told(server: ApiServer, cluster: Clust
 def test_only_what_is_certain_is_taken_for_a_difference(date: float, apart: int) -> None:
     """The API cuts off parts of a second, and the answer was under way for one."""
     sent = datetime(2026, 5, 4, 12, tzinfo=UTC)
-    found = checks.judge_clock(sent, sent + timedelta(seconds=date), sent + timedelta(seconds=1))
+    found = judge_clock(
+        "cluster", sent, sent + timedelta(seconds=date), sent + timedelta(seconds=1), cut_off=timedelta(seconds=1)
+    )
     grade = Grade.OK if apart == 0 else Grade.WARNING if apart <= 30 else Grade.WRONG
     assert found.grade is grade, found
 
