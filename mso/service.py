@@ -66,7 +66,8 @@ class Service:
         self._outbox = Outbox()
         self._pulse = Pulse()
         self._stopping = asyncio.Event()
-        self._standby = "it is not yet known whether another one is active"
+        self._not_yet = "it is not yet known whether another one is active"
+        """Why it does not serve yet; empty once its edges can be asked how they do."""
         max_active = config.max_active_pods or None
         self._inventory = inventory or Inventory(max_models=max_active)
         self._metrics = Metrics(self._inventory, self._outbox)
@@ -160,6 +161,7 @@ class Service:
             await edges.enter_async_context(self._ledger)
             await self._ledger.claim()
             await edges.enter_async_context(self._backplane)
+            self._not_yet = ""
             await self._resume()
             await edges.enter_async_context(self._broker)
             await edges.enter_async_context(self._witness)
@@ -167,7 +169,7 @@ class Service:
         log.info("service.stopped")
 
     def _wait_for(self, holder: str) -> None:
-        self._standby = f"standby: {holder} is active"
+        self._not_yet = f"standby: {holder} is active"
         log.info("service.standby", active=holder)
 
     async def _is_stopped_before(self, waiting: Coroutine[None, None, None]) -> bool:
@@ -176,7 +178,7 @@ class Service:
         try:
             await asyncio.wait((waiter, stopper), return_when=asyncio.FIRST_COMPLETED)
             if waiter.done():
-                self._standby = ""
+                self._not_yet = "it is active, and begins: ledger and backplane are being opened"
                 waiter.result()
             return not waiter.done()
         finally:
@@ -250,8 +252,8 @@ class Service:
         return tuple(f"loop {loop} does not turn" for loop in self._pulse.stalled())
 
     async def _readyz(self) -> tuple[str, ...]:
-        if self._standby:
-            return (self._standby,)
+        if self._not_yet:
+            return (self._not_yet,)
         wrong = list(await self._backplane.health())
         if self._broker.connection is None:
             wrong.append("the broker is not connected")
