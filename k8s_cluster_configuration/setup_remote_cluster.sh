@@ -19,7 +19,7 @@ examples:
   KUBECONFIG=~/admin.yaml k8s_cluster_configuration/setup_remote_cluster.sh --namespace energy my-context >> .env
 
 Whoever has the token can do in that namespace what MSO can: keep .env to yourself. To take it back:
-  kubectl delete secret mso-token --namespace dots"
+  kubectl delete secrets --namespace dots --selector app.kubernetes.io/name=mso"
 
 say() { echo "setup_remote_cluster: $*" >&2; }
 die() {
@@ -32,7 +32,6 @@ wrong_use() {
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-token_secret=mso-token
 context= namespace= overlay=$here/overlays/remote url= dry_run=false
 
 while [[ $# -gt 0 ]]; do
@@ -96,14 +95,15 @@ only_access() {
 
 # A Secret of this type is filled with a token by the cluster, which holds until the Secret is deleted. The tokens of
 # `kubectl create token` run out, after a day or two where the cluster insists, and MSO reads .env once.
+# A token is made of the name of its Secret, and nothing in it is chance: under the old name the old token would be good
+# again, which somebody took back.
 token_manifest() {
     cat <<SECRET
----
 apiVersion: v1
 kind: Secret
 type: kubernetes.io/service-account-token
 metadata:
-  name: $token_secret
+  generateName: mso-token-
   namespace: $namespace
   labels:
     app.kubernetes.io/component: access
@@ -117,9 +117,10 @@ render >"$scratch/all.yaml"
 only_access <"$scratch/all.yaml" >"$scratch/access.yaml"
 namespace=$(sed -n 's/^  namespace: //p' "$scratch/access.yaml" | head -n 1)
 [[ -n "$namespace" ]] || die "nothing in $overlay is labelled app.kubernetes.io/component: access"
-token_manifest >>"$scratch/access.yaml"
 if $dry_run; then
     cat "$scratch/access.yaml"
+    echo "---"
+    token_manifest
     exit 0
 fi
 
@@ -131,12 +132,18 @@ server=$(cluster server) || die "no such context in the kubeconfig: kubectl conf
 say "preparing namespace $namespace of $server"
 "${kubectl[@]}" apply --server-side --filename "$scratch/access.yaml" >&2
 
-# The cluster fills the Secret in when it gets to it.
+# One that is there is as good as a new one.
+tokens=(get secrets --namespace "$namespace" --selector app.kubernetes.io/name=mso --output name)
+tokens+=(--field-selector type=kubernetes.io/service-account-token)
+secret=$("${kubectl[@]}" "${tokens[@]}" | head -n 1)
+[[ -n "$secret" ]] || secret=$(token_manifest | "${kubectl[@]}" create --filename - --output name)
+
+# The cluster fills it in when it gets to it.
 data() { # a key of the Secret, in base64
-    "${kubectl[@]}" get secret "$token_secret" --namespace "$namespace" --output "jsonpath={.data.$1}"
+    "${kubectl[@]}" get "$secret" --namespace "$namespace" --output "jsonpath={.data.$1}"
 }
-"${kubectl[@]}" wait "secret/$token_secret" --namespace "$namespace" --for "jsonpath={.data.token}" --timeout 60s >&2 \
-    || die "the cluster does not fill the Secret $token_secret with a token; ask its operator whether it makes any"
+"${kubectl[@]}" wait "$secret" --namespace "$namespace" --for "jsonpath={.data.token}" --timeout 60s >&2 \
+    || die "the cluster does not fill $secret with a token; ask its operator whether it makes any"
 token=$(data token | base64 --decode)
 
 # The authority by which this machine knows the API. Where the kubeconfig trusts anybody, that which pods are told of.

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
-from tests import mosquitto
+from tests import kubernetes_cluster, mosquitto, postgres
 from tests.cluster.conftest import NewPlace
 from tests.cluster.installation import Installation
 from tests.cluster.place import LIMIT, Place
@@ -18,9 +21,12 @@ from tests.cluster.told import reasons
 from tests.kubernetes_cluster import Cluster, fake_model_image
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, order
+from tests.postgres import Postgres
 from tests.service import wait_until
+from tests.tcp_proxy import TcpProxy
 
 SCENARIO = Path(__file__).parents[2] / "simulation_components" / "fake_simulator" / "scenarios" / "quickstart.yaml"
+Install = Callable[..., Installation]
 MODELS = "app.kubernetes.io/managed-by=mso"
 PATIENCE_SECONDS = 100
 
@@ -36,22 +42,30 @@ def broker(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def installed(cluster: Cluster, broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """The base, with the image and the broker of this test: MSO serves `fake-so` and `test-so`."""
-    namespace = cluster.create_namespace("mso-test")
-    try:
-        installation = Installation(Place(cluster, namespace), tmp_path_factory.mktemp("installation"))
-        installation.make_secret(MQTT_USERNAME=broker.username, MQTT_PASSWORD=broker.password)
-        installation.apply(
-            "model-network",
-            broker_port=broker.port,
-            MQTT_HOST=cluster.gateway(),
-            SIMULATOR_NAME="fake-so,test-so",
-            MSO_STOP_GRACE_SECONDS="1",
-        )
-        yield installation
-    finally:
-        cluster.delete_namespace(namespace)
+def install(cluster: Cluster, broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
+    """Installs MSO in a namespace of its own, with these components and for this simulator."""
+    with ExitStack() as made:
+
+        def new(
+            simulator: str, *components: str, before: Callable[[str], None] = lambda _: None, **secrets: str
+        ) -> Installation:
+            namespace = cluster.create_namespace("mso-test")
+            made.callback(cluster.delete_namespace, namespace)
+            before(namespace)
+            installation = Installation(Place(cluster, namespace), tmp_path_factory.mktemp("installation"))
+            installation.make_secret(MQTT_USERNAME=broker.username, MQTT_PASSWORD=broker.password, **secrets)
+            installation.apply(
+                *components, broker_port=broker.port, MQTT_HOST=cluster.gateway(), SIMULATOR_NAME=simulator
+            )
+            return installation
+
+        yield new
+
+
+@pytest.fixture(scope="module")
+def installed(install: Install) -> Installation:
+    """As the base has it, and with the policy for models."""
+    return install("fake-so,test-so", "model-network")
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +196,85 @@ def test_what_prometheus_asks_for_is_answered_by_the_service(installed: Installa
     """/metrics behind the Service `mso`."""
     path = f"/api/v1/namespaces/{installed.place.namespace}/services/mso:http/proxy/metrics"
     assert "\nmso_broker_connected 1.0\n" in installed.place.cluster.kubectl("get", "--raw", path)
+
+
+@pytest.fixture
+def volume(cluster: Cluster) -> Iterator[Callable[[str], None]]:
+    """Gives the claim `mso` of a namespace a directory of the node, as a provisioner would."""
+    with ExitStack() as made:
+
+        def provide(namespace: str) -> None:
+            place = os.environ.get("MSO_TEST_SHARED_DIRECTORY")
+            directory = made.enter_context(tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True))
+            kubernetes_cluster.require_shared(cluster, Path(directory))
+            Path(directory).chmod(0o777)  # as `fsGroup` does it for volumes of most kinds, and not for this one
+            name = f"{namespace}-ledger"
+            spec = {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "claimRef": {"namespace": namespace, "name": "mso"},
+                "hostPath": {"path": directory},
+            }
+            cluster.create({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+            made.callback(cluster.kubectl, "delete", "persistentvolume", name, "--wait=false")
+
+        yield provide
+
+
+def test_with_a_volume_its_ledger_outlives_the_pod(
+    cluster: Cluster, broker: Mosquitto, install: Install, volume: Callable[[str], None]
+) -> None:
+    """Deleted while a model runs: the next pod knows from its ledger what there is, and tells how the model ends."""
+    installation = install("ledger-so", "persistent-ledger", before=volume)
+    with Peer(broker, "ledger-so") as peer:
+        peer.deploy(
+            "sim-kept", order(fake_model(cluster, broker, "sim-kept", "a", RUN_SECONDS="until-done"), version=2)
+        )
+        peer.wait_for("sim-kept", "ModelsReady")
+        installation.place.kubectl("delete", "pod", installation.pod())
+        installation.wait_until_rolled_out()
+        (opened,) = installation.events(installation.pod(), "ledger.opened")
+        assert opened["runs"] == 1
+        peer.publish("/lifecycle/fake-so/model/sim-kept/a/SimulationDone")
+        assert reasons(peer.wait_for_end("sim-kept")) == {"a": ("Completed", 0)}
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """The URL of one that pods reach."""
+    if postgres.find_programs() is None:
+        pytest.skip(postgres.INSTALL_HINT)
+    with Postgres() as server, TcpProxy("127.0.0.1", server.port, at=cluster.gateway()) as proxy:
+        url = make_url(server.databases.create()).set(host=cluster.gateway(), port=proxy.port)
+        yield url.render_as_string(hide_password=False)
+
+
+def test_of_two_the_other_takes_over_and_a_roll_out_comes_to_its_end(
+    cluster: Cluster, broker: Mosquitto, install: Install, database: str
+) -> None:
+    """Both are ready, so a drain may evict the active one; then both are replaced, while a model runs."""
+    installation = install("pair-so", "standby", MSO_DATABASE_URL=database)
+    place = installation.place
+    with Peer(broker, "pair-so") as peer:
+        peer.deploy(
+            "sim-pair", order(fake_model(cluster, broker, "sim-pair", "a", RUN_SECONDS="until-done"), version=2)
+        )
+        peer.wait_for("sim-pair", "ModelsReady")
+        first = active(installation)
+        evict(place, first)
+        wait_until(lambda: active(installation) not in ("", first))
+        installation.wait_until_rolled_out()
+        old = {pod["metadata"]["name"] for pod in installation.pods()}
+        place.kubectl("rollout", "restart", "deployment/mso")
+        installation.wait_until_rolled_out()
+        wait_until(lambda: active(installation) not in old | {""})
+        peer.publish("/lifecycle/fake-so/model/sim-pair/a/SimulationDone")
+        heard = peer.wait_for_end("sim-pair")
+    assert reasons(heard) == {"a": ("Completed", 0)}
+    assert [message.name for message in heard].count("ModelsReady") == 1
+
+
+def active(installation: Installation) -> str:
+    """The name of the pod that holds the lease; empty while none of them does."""
+    holder = installation.place.kubectl("get", "lease", "mso", "-o", "jsonpath={.spec.holderIdentity}")
+    return next((name for pod in installation.pods() if holder.startswith(f"{(name := pod['metadata']['name'])}-")), "")
