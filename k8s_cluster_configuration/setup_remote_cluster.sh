@@ -138,13 +138,17 @@ tokens+=(--field-selector type=kubernetes.io/service-account-token)
 secret=$("${kubectl[@]}" "${tokens[@]}" | head -n 1)
 [[ -n "$secret" ]] || secret=$(token_manifest | "${kubectl[@]}" create --filename - --output name)
 
-# The cluster fills it in when it gets to it.
 data() { # a key of the Secret, in base64
     "${kubectl[@]}" get "$secret" --namespace "$namespace" --output "jsonpath={.data.$1}"
 }
-"${kubectl[@]}" wait "$secret" --namespace "$namespace" --for "jsonpath={.data.token}" --timeout 60s >&2 \
-    || die "the cluster does not fill $secret with a token; ask its operator whether it makes any"
-token=$(data token | base64 --decode)
+# The cluster fills it in when it gets to it.
+token=
+for ((left = 120; left > 0; left--)); do
+    token=$(data token | base64 --decode)
+    [[ -z "$token" ]] || break
+    sleep 0.5
+done
+[[ -n "$token" ]] || die "the cluster does not fill $secret with a token; ask its operator whether it makes any"
 
 # The authority by which this machine knows the API. Where the kubeconfig trusts anybody, that which pods are told of.
 authority=$(cluster certificate-authority-data)

@@ -255,6 +255,7 @@ def test_of_two_the_other_takes_over_and_a_roll_out_comes_to_its_end(
     """Both are ready, so a drain may evict the active one; then both are replaced, while a model runs."""
     installation = install("pair-so", "standby", MSO_DATABASE_URL=database)
     place = installation.place
+    wait_until(lambda: serves(installation))  # a pod of these is ready as soon as it is alive
     with Peer(broker, "pair-so") as peer:
         peer.deploy(
             "sim-pair", order(fake_model(cluster, broker, "sim-pair", "a", RUN_SECONDS="until-done"), version=2)
@@ -272,6 +273,12 @@ def test_of_two_the_other_takes_over_and_a_roll_out_comes_to_its_end(
         heard = peer.wait_for_end("sim-pair")
     assert reasons(heard) == {"a": ("Completed", 0)}
     assert [message.name for message in heard].count("ModelsReady") == 1
+
+
+def serves(installation: Installation) -> bool:
+    """Whether the active one has its session at the broker, which from then on keeps what is sent to it."""
+    pod = active(installation)
+    return bool(pod) and "mso-pair-so" in {event["client_id"] for event in installation.events(pod, "broker.connected")}
 
 
 def active(installation: Installation) -> str:
