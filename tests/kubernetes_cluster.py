@@ -191,7 +191,7 @@ class Cluster:
 
     def make_image(self, image: str, entrypoint: list[str], *options: str) -> None:
         """Build one with this Python in it, for anybody but root, unless the nodes say that they have it."""
-        if self._has(image):
+        if self.has_image(image):
             return
         with tempfile.TemporaryDirectory() as directory:
             tar = Path(directory) / "image.tar"
@@ -204,7 +204,8 @@ class Cluster:
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
         return _run(command, stdin.encode() if stdin is not None else None)
 
-    def _has(self, image: str) -> bool:
+    def has_image(self, image: str) -> bool:
+        """Whether all nodes say that they have it, which takes them a while to notice."""
         nodes = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"]
         return all(any(image in (one.get("names") or ()) for one in node["status"].get("images", ())) for node in nodes)
 
@@ -318,9 +319,13 @@ def _make_image(cluster: Cluster, module: str, files: Callable[[], Iterator[tupl
     What is imported is compiled beforehand: a pod that may not write into its image would do it at every start.
     """
     digest = hashlib.sha256(sys.version.encode() + Path(__file__).read_bytes())  # what goes into it, and how
+    for source, place in files():
+        digest.update(f"{place}\0".encode() + source.read_bytes())
+    image = f"localhost/mso-test-{module.replace('_', '-')}:{digest.hexdigest()[:12]}"
+    if cluster.has_image(image):
+        return image
     with tempfile.TemporaryDirectory() as directory:
         for source, place in files():
-            digest.update(f"{place}\0".encode() + source.read_bytes())
             copy = directory / place
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
@@ -329,7 +334,6 @@ def _make_image(cluster: Cluster, module: str, files: Callable[[], Iterator[tupl
         subprocess.run([sys.executable, "-c", f"import {imported}"], check=True, cwd=directory, env=here)
         for path in (Path(directory), *Path(directory).rglob("*")):
             path.chmod(0o755)  # the image has them as they are here, and its user is not the one here
-        image = f"localhost/mso-test-{module.replace('_', '-')}:{digest.hexdigest()[:12]}"
         library = "/app/lib"
         options = ("--env", f"PYTHONPATH={library}", f"{directory}={library}")
         cluster.make_image(image, ["python3", "-m", module], *options)

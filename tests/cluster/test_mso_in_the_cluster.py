@@ -14,13 +14,14 @@ from sqlalchemy import make_url
 
 from tests import kubernetes_cluster, mosquitto, postgres
 from tests.cluster.conftest import NewPlace
-from tests.cluster.installation import Installation
+from tests.cluster.images import NO_IMAGE
+from tests.cluster.installation import CONFIGURATION, Installation, overlay
 from tests.cluster.place import LIMIT, Place
 from tests.cluster.test_quickstart import fake_model
 from tests.cluster.told import reasons
 from tests.kubernetes_cluster import Cluster, fake_model_image
 from tests.mosquitto import Mosquitto
-from tests.peer import Peer, order
+from tests.peer import Peer, configuration, order
 from tests.postgres import Postgres
 from tests.service import wait_until
 from tests.tcp_proxy import TcpProxy
@@ -106,7 +107,7 @@ def test_every_verb_of_the_role_is_used_and_no_other(
     assert quickstart.returncode == 0
     place = installed.place
     with Peer(broker) as peer:
-        late = fake_model(cluster, broker, "late", "a", READY="no", RUN_SECONDS="until-done")
+        late = configuration("a", NO_IMAGE)  # so nothing has to be ended, which would take its grace
         late.readyTimeoutSeconds = 1
         peer.deploy("late", order(late, version=2))
         assert reasons(peer.wait_for_end("late"))["a"][0] == "ReadyTimeout"
@@ -196,6 +197,21 @@ def test_what_prometheus_asks_for_is_answered_by_the_service(installed: Installa
     """/metrics behind the Service `mso`."""
     path = f"/api/v1/namespaces/{installed.place.namespace}/services/mso:http/proxy/metrics"
     assert "\nmso_broker_connected 1.0\n" in installed.place.cluster.kubectl("get", "--raw", path)
+
+
+@pytest.mark.parametrize("of", ("overlays/kind", "overlays/remote"))
+def test_the_api_takes_each_overlay(place: Place, tmp_path: Path, of: str) -> None:
+    """Every object of it, with no field that the API does not know."""
+    made = overlay(tmp_path, place.namespace, of=of)
+    place.cluster.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "--kustomize", str(made))
+
+
+def test_the_api_takes_the_rendered_base_under_another_name(place: Place) -> None:
+    """Written into a copy of the file, as somebody without kustomize does it."""
+    copy = (CONFIGURATION / "mso_cluster_setup.yaml").read_text().replace(": dots\n", f": {place.namespace}\n")
+    options = ("--server-side", "--dry-run=server", "--validate=strict", "--filename", "-")
+    applied = place.cluster.kubectl("apply", *options, input=copy).splitlines()
+    assert len(applied) == copy.count("\n---\n") + 1
 
 
 @pytest.fixture
