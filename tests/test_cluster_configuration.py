@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mso import __version__
 from mso.backplane.kubernetes_permissions import VERBS
 from mso.config import Config
 from tests.cluster.installation import CONFIGURATION, overlay
@@ -69,6 +70,14 @@ def test_another_namespace_is_said_once(tmp_path: Path, of: str) -> None:
     assert one(manifests, "Namespace")["metadata"]["name"] == NAMESPACED
     assert {it["metadata"].get("namespace") for it in manifests if it["kind"] != "Namespace"} == {NAMESPACED}
     assert [subject["namespace"] for subject in one(manifests, "RoleBinding")["subjects"]] == [NAMESPACED]
+
+
+@needs_kubectl
+@pytest.mark.parametrize("of", ("base", *OVERLAYS))
+def test_it_runs_the_release_that_it_is_of(of: str) -> None:
+    """By a tag that is never another image tomorrow."""
+    (container,) = one(rendered(CONFIGURATION / of), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"].rpartition("/")[2] == f"mso:{__version__}"
 
 
 @needs_kubectl

@@ -24,7 +24,7 @@ def overlay(
     *,
     of: str = "base",
     components: Sequence[str] = (),
-    image: str = "model-services-orchestrator",
+    image: str = "",
     variables: Mapping[str, str] | None = None,
     patches: Sequence[Manifest] = (),
 ) -> Path:
@@ -45,7 +45,7 @@ def overlay(
         "namespace": namespace,
         "resources": [f"../../{of}"],
         "components": [f"../../components/{component}" for component in components],
-        "images": [{"name": "model-services-orchestrator", "newName": name, "newTag": tag}] if tag else [],
+        "images": [{"name": "mso", "newName": name, "newTag": tag}] if tag else [],
         "configMapGenerator": [merged] if variables else [],
         "patches": list(patches),
     }

@@ -31,6 +31,8 @@ Install = Callable[..., Installation]
 MODELS = "app.kubernetes.io/managed-by=mso"
 PATIENCE_SECONDS = 100
 
+pytestmark = pytest.mark.timeout(300)  # pods begin one after the other, on a node that may have much to do
+
 
 @pytest.fixture(scope="module")
 def broker(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
