@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.place import Place
+from tests.cluster.place import LIMIT, Place
 from tests.kubernetes_cluster import mso_image
 
 CONFIGURATION = Path(__file__).parents[2] / "k8s_cluster_configuration"
@@ -80,6 +80,10 @@ class Installation:
         )
         self.place.cluster.kubectl("apply", "--server-side", "--kustomize", str(made))
         self.wait_until_rolled_out()
+
+    def remove(self) -> None:
+        """Returns when none of its pods is left."""
+        self.place.kubectl("delete", "deployment", "mso", "--cascade=foreground", LIMIT)
 
     def wait_until_rolled_out(self) -> None:
         """All of its pods are of the newest kind, and ready. In its own words where that does not happen."""

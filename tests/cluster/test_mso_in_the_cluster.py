@@ -289,6 +289,7 @@ def test_of_two_the_other_takes_over_and_a_roll_out_comes_to_its_end(
         wait_until(lambda: active(installation) not in old | {""})
         peer.publish("/lifecycle/fake-so/model/sim-pair/a/SimulationDone")
         heard = peer.wait_for_end("sim-pair")
+    installation.remove()  # before its database goes
     assert reasons(heard) == {"a": ("Completed", 0)}
     assert [message.name for message in heard].count("ModelsReady") == 1
 
