@@ -146,6 +146,9 @@ KIND
     docker build --quiet --file simulation_components/fake_model/Dockerfile --tag "$image" . || return 1
     kind load docker-image "$image" --name mso-test || return 1
     export MSO_TEST_FAKE_MODEL_IMAGE=$image MSO_TEST_PYTHON_IMAGE=$image
+    docker build --quiet --tag mso-test:1 . || return 1
+    kind load docker-image mso-test:1 --name mso-test || return 1
+    export MSO_TEST_MSO_IMAGE=mso-test:1
     if [[ $(uname) == Linux ]]; then # elsewhere the node is in a virtual machine
         MSO_TEST_GATEWAY=$(docker network inspect kind --format '{{range .IPAM.Config}}{{println .Gateway}}{{end}}' \
             | grep -m1 -F .) || return 1 # the one of IPv4

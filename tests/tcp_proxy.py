@@ -11,15 +11,15 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class TcpProxy:
-    """Listens on a port of 127.0.0.1 while `with` lasts, and passes everything on, in both directions."""
+    """Listens on a port of this machine while `with` lasts, and passes everything on, in both directions."""
 
-    def __init__(self, host: str, port: int = 0) -> None:
-        """The server's host and port; or, as the host, the path of its socket."""
+    def __init__(self, host: str, port: int = 0, *, at: str = "127.0.0.1") -> None:
+        """The server's host and port; or, as the host, the path of its socket. `at` is where to listen."""
         self._server = (host, port)
         self._links: list[_Link] = []
         self._lock = threading.Lock()
         self._passing = True
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self._listener = socket.create_server((at, 0), backlog=100)
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:

@@ -22,7 +22,10 @@ PAGES = sorted(DOCS.rglob("*.md"))
 EXAMPLES = sorted(path for path in (DOCS / "examples").iterdir() if path.is_file())
 VARIABLES = Config.__dataclass_fields__
 NAMES = {field.metadata["variable"] for field in VARIABLES.values()}
-PATHS = re.compile(r"`((?:mso|tests|ci|docs|benchmarks|java|message_definitions|simulation_components)/[\w./-]*)`")
+PATHS = re.compile(
+    r"`((?:mso|tests|ci|docs|benchmarks|java|message_definitions|simulation_components|k8s_cluster_configuration)"
+    r"/[\w./-]*)`"
+)
 
 
 def documents() -> list[Path]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import make_url
 
 from tests import postgres
 from tests.cluster.conftest import StartMso
@@ -13,7 +14,8 @@ from tests.cluster.test_restart import deploy_gated
 from tests.cluster.told import reasons
 from tests.peer import Peer
 from tests.postgres import INSTALL_HINT, Postgres
-from tests.service import MsoProcess
+from tests.service import MsoProcess, wait_until
+from tests.tcp_proxy import TcpProxy
 
 TAKEOVER_SECONDS = 15.0
 """docs/kubernetes.md, *One is active*; it is promised of a machine that has time for it."""
@@ -44,6 +46,20 @@ def test_a_standby_is_alive_and_not_ready_and_says_who_is_active(pair: tuple[Mso
     status, reason = standby.probe("/readyz")
     assert status == 503
     assert f"-{active.pid}-" in reason
+
+
+def test_one_that_begins_is_not_ready_and_says_so(place: Place, start_mso: StartMso, database_server: Postgres) -> None:
+    """Active, with a database that is silent: nothing can be asked yet how it does, and it answers all the same."""
+    url = make_url(database_server.databases.create())
+    with TcpProxy("127.0.0.1", database_server.port) as proxy:
+        proxy.stop_answering()
+        there = url.set(port=proxy.port).render_as_string(hide_password=False)
+        mso = start_mso(place, wait=False, MSO_DATABASE_URL=there)
+        mso.wait_for_event("http.listening")
+        wait_until(lambda: "being opened" in mso.probe("/readyz")[1])
+        assert mso.probe("/readyz")[0] == 503
+        proxy.answer()
+        mso.wait_for_probe("/readyz", 200)
 
 
 def test_a_standby_takes_over_from_one_that_was_killed(
