@@ -1,7 +1,7 @@
 """The doctor: looks at everything that MSO needs, as MSO would use it, and disturbs none that runs.
 
 What is looked at, and how, each edge says itself (mso/checkup.py). Here is what of it a configuration asks for; all of
-that is looked at at once, and it ends in time. Beside mso/service.py only this names concrete edges.
+that is looked at at once, and it ends in time. Beside mso/edges.py only this names concrete edges.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mso import service, supervision
+from mso import edges, supervision
 from mso.backplane import local_checks
 from mso.backplane.pod_template import PodTemplateError
 from mso.broker import checks as broker_checks
@@ -33,7 +33,7 @@ async def examine(config: Config, *, seconds: float = GROUP_SECONDS) -> AsyncIte
     asyncio.get_running_loop().set_default_executor(Unawaited())
     found: list[asyncio.Queue[Finding | None]] = []
     tasks = []
-    for name, checks in edges(config).items():
+    for name, checks in all_checks(config).items():
         queue: asyncio.Queue[Finding | None] = asyncio.Queue()
         found.append(queue)
         tasks.append(asyncio.create_task(_look(name, checks, queue, seconds), name=f"look at the {name}"))
@@ -47,19 +47,19 @@ async def examine(config: Config, *, seconds: float = GROUP_SECONDS) -> AsyncIte
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def edges(config: Config) -> Mapping[str, Checks]:
+def all_checks(config: Config) -> Mapping[str, Checks]:
     """What there is to be looked at, by the name of its edge."""
-    simulators = service.served_simulators(config)
+    simulators = edges.served_simulators(config)
     nonce = topics.nonce(config.mqtt_client_id)
     guest = replace(
-        service.mqtt_settings(config),
+        edges.mqtt_settings(config),
         filters=(*topics.filters(simulators), *topics.witness_filters(simulators, config.mqtt_client_id)),
     )
     return {
         CONFIGURATION: _configuration(config),
         "broker": broker_checks.check(guest, nonce),
         "backplane": _backplane(config),
-        "ledger": ledger_checks.check(service.ledger_place(config), config.state_dir),
+        "ledger": ledger_checks.check(edges.ledger_place(config), config.state_dir),
         "HTTP port": supervision.check(config.http_port),
     }
 
@@ -78,7 +78,7 @@ def _backplane(config: Config) -> Checks:
         case "docker":
             from mso.backplane import docker_checks
 
-            return docker_checks.check(service.docker_address(config), config.docker_project, config.docker_network)
+            return docker_checks.check(edges.docker_address(config), config.docker_project, config.docker_network)
         case other:
             raise ValueError(f"no backplane {other!r}")
 
@@ -87,7 +87,7 @@ async def _kubernetes(config: Config, check: "Callable[[Access, str, PodSettings
     from mso.backplane.pods import PodSettings
 
     try:
-        pods = service.pod_settings(config)
+        pods = edges.pod_settings(config)
     except PodTemplateError as error:
         yield wrong("pod template", "; ".join(str(error).splitlines()), "mend the file in MSO_POD_TEMPLATE_FILE")
         pods = PodSettings(pull_secret=config.pull_secret, restricted=config.pod_security == "restricted")
@@ -97,7 +97,7 @@ async def _kubernetes(config: Config, check: "Callable[[Access, str, PodSettings
             "KUBERNETES_VERIFY_TLS=false: whoever is in between can read every secret",
             "set KUBERNETES_CA_FILE or KUBERNETES_CA_DATA, and verify again",
         )
-    async with aclosing(check(service.kubernetes_access(config), config.kubernetes_namespace, pods)) as findings:
+    async with aclosing(check(edges.kubernetes_access(config), config.kubernetes_namespace, pods)) as findings:
         async for finding in findings:
             yield finding
 

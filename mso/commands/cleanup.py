@@ -16,7 +16,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _cleanup(configuration: Config, options: argparse.Namespace) -> int:
     from mso.cleanup import cleanup
-    from mso.service import build_backplane
+    from mso.edges import build_backplane
 
     logs.configure("WARNING", configuration.log_format)
     backplane = build_backplane(configuration)

@@ -30,7 +30,7 @@ def _resend_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _history(configuration: Config, options: argparse.Namespace) -> int:
-    from mso.service import build_ledger
+    from mso.edges import build_ledger
 
     async def look() -> int:
         async with build_ledger(configuration, read_only=True) as ledger:
@@ -47,7 +47,7 @@ def _history(configuration: Config, options: argparse.Namespace) -> int:
 
 
 def _logs(configuration: Config, options: argparse.Namespace) -> int:
-    from mso.service import build_ledger
+    from mso.edges import build_ledger
 
     async def look() -> int:
         async with build_ledger(configuration, read_only=True) as ledger:
@@ -68,8 +68,8 @@ def _logs(configuration: Config, options: argparse.Namespace) -> int:
 
 
 def _resend(configuration: Config, options: argparse.Namespace) -> int:
+    from mso.edges import build_ledger, build_visitor
     from mso.resend import NotResentError, resend_ready
-    from mso.service import build_ledger, build_visitor
 
     async def send() -> int:
         async with build_ledger(configuration) as ledger:

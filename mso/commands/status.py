@@ -46,7 +46,7 @@ def _status(configuration: Config, options: argparse.Namespace) -> int:
 
 async def _look(configuration: Config, options: argparse.Namespace) -> "Status":
     from mso import status
-    from mso.service import build_ledger
+    from mso.edges import build_ledger
     from mso.supervision import ask
 
     async with build_ledger(configuration, read_only=True) as ledger:

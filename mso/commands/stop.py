@@ -39,7 +39,7 @@ def _stop(configuration: Config, options: argparse.Namespace) -> int:
 
 async def _ask(configuration: Config, options: argparse.Namespace) -> int:
     from mso import stop
-    from mso.service import build_ledger, build_visitor
+    from mso.edges import build_ledger, build_visitor
 
     broker = build_visitor(configuration)
     try:

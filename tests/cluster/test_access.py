@@ -10,7 +10,7 @@ import yaml
 
 from mso.backplane import BackplaneError
 from mso.config import load
-from mso.service import build_backplane, build_lease
+from mso.edges import build_backplane, build_lease
 from tests.cluster.conftest import NewPlace, StartMso
 from tests.cluster.installation import CONFIGURATION
 from tests.cluster.place import Place
