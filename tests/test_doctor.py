@@ -45,7 +45,7 @@ async def blocks() -> Checks:
 async def examined(
     configuration: config.Config, monkeypatch: pytest.MonkeyPatch, edges: Mapping[str, Checks]
 ) -> list[tuple[str, Grade]]:
-    monkeypatch.setattr(doctor, "edges", lambda _: edges)
+    monkeypatch.setattr(doctor, "all_checks", lambda _: edges)
     return [(one.check, one.grade) async for one in doctor.examine(configuration, seconds=0.3)]
 
 
