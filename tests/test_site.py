@@ -16,7 +16,9 @@ from tests.test_docs import DOCS, ROOT
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
-SOURCES = ("mkdocs.yml", "ci", "docs", "message_definitions", "simulation_components", ".env.template", "LICENSE")
+DIRECTORIES = ("ci", "docs", "java", "k8s_cluster_configuration", "message_definitions", "simulation_components")
+FILES = ("*.md", "*.yml", "*.sh", "Dockerfile", ".env.template", "LICENSE")
+"""What pages lead to, and are made of."""
 
 
 def build(directory: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -122,11 +124,12 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
 )
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path, broken: str, said: str) -> None:
     """In docs/ and out of it, to a page and to a place in one."""
-    for name in SOURCES:
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    for document in ROOT.glob("*.md"):
-        shutil.copy(document, tmp_path)
+    for name in DIRECTORIES:
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("target", "generated", "__pycache__")
+        )
+    for file in (path for pattern in FILES for path in ROOT.glob(pattern)):
+        shutil.copy(file, tmp_path)
     with (tmp_path / "docs" / "concepts.md").open("a") as page:
         page.write(f"\n{broken}\n")
     built = build(tmp_path, tmp_path / "site")
