@@ -93,8 +93,9 @@ DOCTOR = Command(
     description="""\
 Look at everything that MSO needs: the configuration; the broker, whether it lets MSO in and gives back what it says; \
 the cluster (who MSO is there, each permission, namespace, whether a pod would be admitted, pull secret, quota, room \
-on the nodes, clock), or the file of images; the ledger, whether it is whole and takes a transaction; the disk; the \
-HTTP port. And say what is wrong, and what to do about it.
+on the nodes, clock), the Docker engine (what it can limit, the network of models, clock), or the file of images; the \
+ledger, whether it is whole and takes a transaction; the disk; the HTTP port. And say what is wrong, and what to do \
+about it.
 
 It looks as MSO itself would, with its credentials, and disturbs no MSO that runs: it connects to the broker under a \
 name of its own, has the cluster create a pod that is not kept, and takes its transaction back. What it may not look \
