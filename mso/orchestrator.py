@@ -41,7 +41,7 @@ from mso.model import (
     RunKey,
     State,
 )
-from mso.patience import pauses
+from mso.patience import persist
 from mso.runs import Run
 from mso.timetable import Timetable
 
@@ -384,14 +384,11 @@ class Orchestrator:
 
         No step of a loop: what has to end may take its time, and every call of a backplane has a limit of its own.
         """
-        for pause in pauses():
-            try:
-                await call()
-            except BackplaneError as exc:
-                log.warning("backplane.retrying", act=act, about=str(about), why=str(exc), seconds=round(pause, 1))
-                await asyncio.sleep(pause)
-            else:
-                return
+
+        def tell(error: BackplaneError, pause: float) -> None:
+            log.warning("backplane.retrying", act=act, about=str(about), why=str(error), seconds=round(pause, 1))
+
+        await persist(call, BackplaneError, tell)
 
     async def do_chores(self) -> None:
         """Loop: removals and the like, each in a task of its own."""

@@ -46,7 +46,7 @@ from mso.ledger import (
     RunRecord,
 )
 from mso.model import RunKey
-from mso.patience import pauses
+from mso.patience import persist
 from mso.runs import Run
 
 log = structlog.get_logger()
@@ -136,21 +136,18 @@ class Record:
                 self._is_idle.set()
 
     async def _commit(self, entries: Sequence[Entry]) -> None:
-        for pause in pauses(first=0.1, cap=PAUSE_CAP_SECONDS):
-            try:
-                await self._ledger.commit(entries)
-            except LedgerError as error:
-                self._count_failed()
-                self.trouble = f"nothing can be written down: {error}"
-                self._is_well.clear()
-                log.error("ledger.trouble", why=str(error), waiting=len(entries), seconds=round(pause, 1))
-                await asyncio.sleep(pause)
-            else:
-                if self.trouble:
-                    self.trouble = ""
-                    log.info("ledger.well_again", written=len(entries))
-                self._is_well.set()
-                return
+        def tell(error: LedgerError, pause: float) -> None:
+            self._count_failed()
+            self.trouble = f"nothing can be written down: {error}"
+            self._is_well.clear()
+            log.error("ledger.trouble", why=str(error), waiting=len(entries), seconds=round(pause, 1))
+
+        commit = partial(self._ledger.commit, entries)
+        await persist(commit, LedgerError, tell, first=0.1, cap=PAUSE_CAP_SECONDS)
+        if self.trouble:
+            self.trouble = ""
+            log.info("ledger.well_again", written=len(entries))
+        self._is_well.set()
 
     async def prune_history(self, keep: timedelta) -> None:
         """Loop: what was forgotten longer ago than `keep` is deleted from the ledger."""

@@ -25,7 +25,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again at once."""
-    monkeypatch.setattr("mso.orchestrator.pauses", lambda: repeat(0.0))
+    monkeypatch.setattr("mso.patience.pauses", lambda *_: repeat(0.0))
 
 
 # -- stopping ---------------------------------------------------------------------------------------------------------

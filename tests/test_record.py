@@ -66,7 +66,7 @@ class Desk:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again at once."""
-    monkeypatch.setattr("mso.record.pauses", lambda **_: repeat(0.0))
+    monkeypatch.setattr("mso.patience.pauses", lambda *_: repeat(0.0))
 
 
 # -- first written, then done -----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mso.backplane.docker_engine import Engine, RefusedError
 from mso.backplane.docker_project import Project
 from mso.backplane.identity import run_id
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, RunKey
-from mso.patience import pauses
+from mso.patience import persist
 
 log = structlog.get_logger()
 
@@ -325,16 +325,13 @@ class ContainerWatch:
 
     async def _persist(self, what: str, act: Callable[[], Awaitable[T]]) -> T:
         """Do it until it is done; trouble is said aloud at once, and then from time to time."""
-        for pause in pauses(first=0.2, cap=PAUSE_CAP_SECONDS):
-            try:
-                done = await act()
-            except BackplaneError as error:
-                self.has_trouble(what, error)
-                await asyncio.sleep(pause)
-            else:
-                self._is_well(what)
-                return done
-        raise AssertionError("patience has no end")
+
+        def tell(error: BackplaneError, _: float) -> None:
+            self.has_trouble(what, error)
+
+        done = await persist(act, BackplaneError, tell, first=0.2, cap=PAUSE_CAP_SECONDS)
+        self._is_well(what)
+        return done
 
     def has_trouble(self, what: str, error: BackplaneError) -> None:
         trouble = f"cannot {what} containers: {error}"

@@ -36,7 +36,7 @@ from mso.backplane.pods import (
 )
 from mso.backplane.roster import Entry, Limits, Roster, verdict
 from mso.model import Attempt, Failed, Model, Reason, RunKey
-from mso.patience import pauses
+from mso.patience import pauses, persist
 
 log = structlog.get_logger()
 
@@ -353,14 +353,10 @@ class KubernetesBackplane:
         chore.add_done_callback(self._crashed)
 
     async def _persist_mark(self, run: RunKey, mark: Mark) -> None:
-        for pause in pauses():
-            try:
-                await self.mark(run, mark)
-            except BackplaneError as error:
-                log.warning("kubernetes.mark_lost", run=str(run), mark=str(mark), why=str(error))
-                await asyncio.sleep(pause)
-            else:
-                return
+        def tell(error: BackplaneError, _: float) -> None:
+            log.warning("kubernetes.mark_lost", run=str(run), mark=str(mark), why=str(error))
+
+        await persist(lambda: self.mark(run, mark), BackplaneError, tell)
 
     async def health(self) -> tuple[str, ...]:
         try:

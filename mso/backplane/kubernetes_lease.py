@@ -29,7 +29,7 @@ from mso.backplane.identity import MANAGED_BY
 from mso.backplane.kubernetes_api import Access, Json, KubernetesApi, RefusedError, UnreachableError
 from mso.backplane.kubernetes_permissions import LEASES, check_permissions
 from mso.backplane.lease import LeaseLostError, new_identity
-from mso.patience import pauses
+from mso.patience import pauses, persist
 
 NAME = "mso"
 """Of the object: there is one MSO a namespace, for it follows every pod there that carries our label."""
@@ -274,15 +274,14 @@ class KubernetesLease:
     async def _persist(self, act: Callable[[], Awaitable[_T]]) -> _T:
         """Do it until it is done; trouble is said aloud at once, and then from time to time."""
         conflicts = 0
-        for pause in pauses(first=_SHORTEST_PAUSE_SECONDS, cap=self._timing.look):
-            try:
-                return await act()
-            except BackplaneError as error:
-                conflicts += _is_conflict(error)
-                if not _is_conflict(error) or conflicts > 1:  # one is only somebody else who was faster
-                    self._has_trouble(error)
-                await asyncio.sleep(pause)
-        raise AssertionError("patience ended")
+
+        def tell(error: BackplaneError, _: float) -> None:
+            nonlocal conflicts
+            conflicts += _is_conflict(error)
+            if not _is_conflict(error) or conflicts > 1:  # one is only somebody else who was faster
+                self._has_trouble(error)
+
+        return await persist(act, BackplaneError, tell, first=_SHORTEST_PAUSE_SECONDS, cap=self._timing.look)
 
     def _has_trouble(self, error: BackplaneError) -> None:
         now = time.monotonic()

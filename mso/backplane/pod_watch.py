@@ -20,7 +20,7 @@ from mso.backplane.kubernetes_api import Json, KubernetesApi, RefusedError, pars
 from mso.backplane.pod_json import METADATA_ONLY, read_event, read_page, read_versions
 from mso.backplane.pods import OURS, Pod
 from mso.backplane.roster import Entry, Roster
-from mso.patience import pauses
+from mso.patience import persist
 
 log = structlog.get_logger()
 
@@ -191,15 +191,12 @@ class PodWatch:
 
     async def _persist(self, what: str, act: Callable[[], Awaitable[None]]) -> None:
         """Do it until it is done; trouble is said aloud at once, and then from time to time."""
-        for pause in pauses(first=0.2, cap=PAUSE_CAP_SECONDS):
-            try:
-                await act()
-            except BackplaneError as error:
-                self._has_trouble(what, error)
-                await asyncio.sleep(pause)
-            else:
-                self._is_well(what)
-                return
+
+        def tell(error: BackplaneError, _: float) -> None:
+            self._has_trouble(what, error)
+
+        await persist(act, BackplaneError, tell, first=0.2, cap=PAUSE_CAP_SECONDS)
+        self._is_well(what)
 
     def _has_trouble(self, what: str, error: BackplaneError) -> None:
         trouble = f"cannot {what} pods: {error}"

@@ -22,7 +22,7 @@ from mso.ledger import Entry, LedgerError, LinesKept, RowDone, RowPut, RowReleas
 from mso.model import Model, ModelKey, Reason, RunKey, SimulationId, SimulatorName, State
 from mso.observers.metrics import Metrics
 from mso.outbox import Kind, Outbox, Row
-from mso.patience import pauses
+from mso.patience import persist
 from mso.protocol import lifecycle, topics
 
 log = structlog.get_logger()
@@ -290,13 +290,10 @@ class Report:
             self._put(row.kind, row.topic, row.payload, row.simulation, run=row.run, about=row.about)
 
     async def _what_was_told(self) -> Sequence[Row]:
-        for pause in pauses():
-            try:
-                return await self._told(datetime.now(UTC) - TOLD_AGAIN)
-            except LedgerError as error:
-                log.warning("ledger.unread", why=str(error), seconds=round(pause, 1))
-                await asyncio.sleep(pause)
-        raise AssertionError("patience has no end")
+        def tell(error: LedgerError, pause: float) -> None:
+            log.warning("ledger.unread", why=str(error), seconds=round(pause, 1))
+
+        return await persist(lambda: self._told(datetime.now(UTC) - TOLD_AGAIN), LedgerError, tell)
 
     async def emptied(self) -> None:
         """Wait until nothing is waiting to be sent."""

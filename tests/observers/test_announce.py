@@ -261,7 +261,7 @@ async def test_what_comes_behind_one_that_is_withheld_goes_on() -> None:
         await desk.report.emptied()
     assert desk.heard == ["ModelsReady", "m-0 ModelHasTerminated", "AllModelsHaveTerminated"]
     assert desk.record.of(RowDone) == [RowDone(1, withheld=True), RowDone(2), RowDone(3)]
-    assert desk.metrics.registry.get_sample_value("mso_messages_sent_total", {"kind": "models_ready"}) is None
+    assert desk.metrics.registry.get_sample_value("mso_messages_sent_total", {"kind": "models_ready"}) == 0
 
 
 async def test_what_comes_behind_it_waits_while_it_is_in_doubt() -> None:

@@ -270,7 +270,7 @@ async def test_what_is_told_again_reports_no_run_again() -> None:
 
 async def test_a_ledger_that_cannot_be_read_now_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it answers; what waits to be told waits behind it."""
-    monkeypatch.setattr("mso.observers.report.pauses", lambda: repeat(0.0))
+    monkeypatch.setattr("mso.patience.pauses", lambda *_: repeat(0.0))
     desk = Desk()
     desk.told = list(ENDED)
     desk.unreadable = [LedgerError("the server is away")] * 3
