@@ -52,9 +52,11 @@ def grades(found: Told, grade: str) -> list[str]:
     return [check for check, one in found.items() if one["grade"] == grade]
 
 
-def test_with_the_documented_role_nothing_is_wrong(place: Place, doctor: Doctor, credentials: Credentials) -> None:
+def test_with_the_documented_role_nothing_is_wrong(cluster: Cluster, doctor: Doctor, credentials: Credentials) -> None:
     """What that Role may not look at is skipped; a pod would be admitted, and none is there afterwards."""
-    status, found = doctor(place.namespace, KUBERNETES_PULL_IMAGE_SECRET_NAME="pull", **credentials())
+    variables = credentials()
+    place = Place(cluster, variables["KUBERNETES_NAMESPACE"])
+    status, found = doctor(place.namespace, KUBERNETES_PULL_IMAGE_SECRET_NAME="pull", **variables)
     assert status == 0, found
     assert grades(found, "wrong") == grades(found, "warning") == []
     assert grades(found, "skipped") == ["namespace", "pull secret", "quota", "node room"]
