@@ -26,7 +26,7 @@ def _images(path: Path) -> Finding:
         return wrong(
             IMAGES, "; ".join(str(error).splitlines()), "mend the file: every image needs a program that is there"
         )
-    return ok(IMAGES, f"{known.path}: every program of {len(known.images)} images is there")
+    return ok(IMAGES, f"{known.path}: the programs of all its images are there")
 
 
 def _active(lease: Path) -> Finding:
