@@ -53,7 +53,10 @@ class DockerStage:
         await self._until(lambda: logs(self._name(attempt)) == whole_lines, f"{attempt} has not said all of it")
 
     async def finish(self, attempt: Attempt, exit_code: int) -> None:
-        await self._command(attempt, f"exit {exit_code}")
+        # Whoever brings the word may end with the container, before it can say that it has brought it.
+        await self._command(attempt, f"exit {exit_code}", check=False)
+        name = self._name(attempt)
+        await self._until(lambda: not inspect(name)["State"]["Running"], f"{attempt} does not end")
 
     async def environment(self, attempt: Attempt) -> Mapping[str, str]:
         pairs = (await self._read(attempt, "environment")).rstrip("\0").split("\0")
@@ -96,12 +99,11 @@ class DockerStage:
         strings = f"{self._name(attempt)}", "/strings/strings"
         await self._until(lambda: read_file(*strings) is not None, f"{attempt} does not begin")
 
-    async def _command(self, attempt: Attempt, command: str) -> None:
+    async def _command(self, attempt: Attempt, command: str, *, check: bool = True) -> None:
         await self._begun(attempt)
         # By its standard input: it is longer than a command may be.
-        await asyncio.to_thread(
-            docker, "exec", "--interactive", self._name(attempt), "sh", "-c", "cat >strings", input=f"{command}\n"
-        )
+        write = "exec", "--interactive", self._name(attempt), "sh", "-c", "cat >strings"
+        await asyncio.to_thread(docker, *write, input=f"{command}\n", check=check)
 
     async def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
         until = time.monotonic() + PATIENCE_SECONDS
