@@ -10,6 +10,7 @@ known of all of them is kept by the watch (docker_watch.py). Here is what is ask
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Self
 from weakref import WeakValueDictionary
@@ -38,6 +39,7 @@ from mso.backplane.docker_watch import ContainerWatch, Entry
 from mso.backplane.identity import recollection_in, run_id
 from mso.backplane.image_pulls import ImagePulls
 from mso.backplane.lines import last_lines
+from mso.backplane.news import News
 from mso.model import Attempt, Model, Reason, RunKey
 from mso.patience import pauses
 
@@ -80,14 +82,14 @@ class DockerBackplane:
         self._project = Project(self._engine, settings.containers.project)
         self._pulls = ImagePulls(self._engine, settings.image_pull_grace)
         self._turns: WeakValueDictionary[Attempt, asyncio.Lock] = WeakValueDictionary()
-        self._news: asyncio.Queue[Observation | Listed | BaseException] = asyncio.Queue()
+        self._news = News()
         self._watch = ContainerWatch(
             self._engine,
             self._project,
             settings.resync_seconds,
-            tell=self._news.put_nowait,
+            tell=self._news.tell,
             tell_listed=self._tell_listed,
-            crashed=self._crashed,
+            crashed=self._news.crashed,
         )
 
     async def __aenter__(self) -> Self:
@@ -98,7 +100,7 @@ class DockerBackplane:
         except UnusableError:
             raise
         except BackplaneError as error:
-            self._watch.has_trouble("list", error)
+            self._watch.perseverance.has_trouble("list", error)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -213,36 +215,16 @@ class DockerBackplane:
 
     async def watch(self) -> AsyncIterator[Observation | Listed]:
         """Everything, then what ends, then everything again; see Backplane.watch."""
-        tasks = [
-            asyncio.create_task(loop, name=name)
-            for name, loop in (
-                ("list-containers", self._watch.keep_listing()),
-                ("follow-containers", self._watch.keep_following()),
-            )
-        ]
-        for task in tasks:
-            task.add_done_callback(self._crashed)
-        try:
-            while True:
-                news = await self._news.get()
-                if isinstance(news, BaseException):
-                    raise news
+        loops = {
+            "list-containers": self._watch.keep_listing(),
+            "follow-containers": self._watch.keep_following(),
+        }
+        async with aclosing(self._news.of(loops)) as told:
+            async for news in told:
                 yield news
-                self._news.task_done()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _crashed(self, task: asyncio.Task[None]) -> None:
-        """What a loop raises is raised by the watch: it is a bug, and ends the process."""
-        if not task.cancelled() and (bug := task.exception()):
-            self._news.put_nowait(bug)
 
     async def _tell_listed(self, listed: Listed) -> None:
-        """Returns when it was heard: whoever is slow to listen is not buried in listings."""
-        self._news.put_nowait(listed)
-        await self._news.join()
+        await self._news.tell_listed(listed)
         await self._watch.start_left(self._start_left)
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -346,7 +328,7 @@ class DockerBackplane:
             await self._engine.probe(_HEALTH_SECONDS)
         except BackplaneError as error:
             return (str(error),)
-        return self._watch.troubles()
+        return self._watch.perseverance.troubles()
 
 
 def _may_pass(no: RefusedError) -> bool:

@@ -1,7 +1,7 @@
 """Following the containers of a project: one stream of events for speed, one listing every so often for truth.
 
 - The first end that was seen of a container is the truth, whatever is done to it later.
-- Nothing here gives up: trouble with the engine is waited out, said aloud once, and told by `troubles`.
+- Nothing here gives up: trouble with the engine is waited out, said aloud once, and told by `perseverance`.
 - A new stream is followed by a listing, so that what happened between two streams is not missed.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import structlog
 
@@ -23,16 +22,11 @@ from mso.backplane.containers import Container, Json, Notes, of_inspection, ours
 from mso.backplane.docker_engine import Engine, RefusedError
 from mso.backplane.docker_project import Project
 from mso.backplane.identity import run_id
+from mso.backplane.perseverance import Perseverance
 from mso.model import NO_EXIT_CODE, Attempt, End, Failed, RunKey
-from mso.patience import persist
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
-
-PAUSE_CAP_SECONDS = 2.0
-"""The longest pause before the engine is tried again: once it is back, what ended is to be told soon."""
-REMIND_SECONDS = 30.0
 BREATH = 100
 """After so many containers others have their turn."""
 
@@ -85,9 +79,12 @@ class ContainerWatch:
         self._left: list[Entry] = []
         """Created by an earlier process, and not started."""
         self._list_now = asyncio.Event()
-        self._listed_at: float | None = None
-        self._troubles: dict[str, str] = {}
-        self._reminded = 0.0
+        self.perseverance = Perseverance(
+            "containers",
+            resync_seconds,
+            troubled=lambda trouble: log.warning("docker.trouble", trouble=trouble, engine=str(engine.address)),
+            well_again=lambda: log.info("docker.well_again", engine=str(engine.address)),
+        )
 
     # -- what is known --------------------------------------------------------------------------------------------
 
@@ -134,13 +131,6 @@ class ContainerWatch:
 
     def observe(self, entry: Entry) -> Observation:
         return Observation(entry.attempt, entry.end, lambda: self._recall(entry))
-
-    def troubles(self) -> tuple[str, ...]:
-        """What keeps the containers from being followed, in words for an operator."""
-        stale = None if self._listed_at is None else time.monotonic() - self._listed_at
-        if stale is not None and stale > 2 * self._resync_seconds + 10:
-            return (*self._troubles.values(), f"the last listing of containers is {stale:.0f} s old")
-        return tuple(self._troubles.values())
 
     def _recall(self, entry: Entry) -> Recollection:
         try:
@@ -190,7 +180,7 @@ class ContainerWatch:
     async def keep_listing(self) -> None:
         while True:
             self._list_now.clear()  # before: who asks while a listing is on its way asks for the next one
-            listed = await self._persist("list", self._list)
+            listed = await self.perseverance.persist("list", self._list)
             await self._tell_listed(listed)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._resync_seconds):
@@ -213,7 +203,7 @@ class ContainerWatch:
         for entry in list(self._entries.values()):
             if entry.id not in ids and entry.seen < began:
                 self.strike(entry)
-        if self._listed_at is None:
+        if not self.perseverance.has_listed:
             # With nothing listed yet nobody here has deployed these: an earlier process was killed in the middle.
             self._left = [entry for entry in self._entries.values() if entry.is_unborn]
             await self._clear_away(notes, {run_id(container.attempt.key.run_key) for container in found})
@@ -221,7 +211,7 @@ class ContainerWatch:
             self._tell(self.observe(entry))
             if number % BREATH == 0:
                 await asyncio.sleep(0)
-        self._listed_at = time.monotonic()
+        self.perseverance.listed()
         return Listed(began, frozenset(self._entries))
 
     def _read_marks(self, notes: Notes) -> None:
@@ -255,12 +245,12 @@ class ContainerWatch:
 
     async def keep_following(self) -> None:
         while True:
-            await self._persist("follow", self._follow)
+            await self.perseverance.persist("follow", self._follow)
 
     async def _follow(self) -> None:
         filters = {"type": ["container"], "event": ["die", "destroy"], "label": ours(self._project.name)}
         async with self._engine.events(filters) as events:
-            self._is_well("follow")
+            self.perseverance.is_well("follow")
             self._list_now.set()
             async for event in events:
                 self._hear(event)
@@ -320,30 +310,6 @@ class ContainerWatch:
         for chore in chores:
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
-
-    # -- trouble --------------------------------------------------------------------------------------------------
-
-    async def _persist(self, what: str, act: Callable[[], Awaitable[T]]) -> T:
-        """Do it until it is done; trouble is said aloud at once, and then from time to time."""
-
-        def tell(error: BackplaneError, _: float) -> None:
-            self.has_trouble(what, error)
-
-        done = await persist(act, BackplaneError, tell, first=0.2, cap=PAUSE_CAP_SECONDS)
-        self._is_well(what)
-        return done
-
-    def has_trouble(self, what: str, error: BackplaneError) -> None:
-        trouble = f"cannot {what} containers: {error}"
-        now = time.monotonic()
-        if what not in self._troubles or now - self._reminded > REMIND_SECONDS:
-            self._reminded = now
-            log.warning("docker.trouble", trouble=trouble, engine=str(self._engine.address))
-        self._troubles[what] = trouble
-
-    def _is_well(self, what: str) -> None:
-        if self._troubles.pop(what, None) and not self._troubles:
-            log.info("docker.well_again", engine=str(self._engine.address))
 
 
 async def _after(before: asyncio.Task[None] | None) -> None:

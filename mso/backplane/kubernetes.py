@@ -10,7 +10,7 @@ Whatever does not carry our label is never read, changed or deleted (fault K8).
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -20,9 +20,11 @@ from mso.backplane import BackplaneError, Capabilities, DeployError, Listed, Mar
 from mso.backplane.kubernetes_api import MERGE_PATCH, Access, KubernetesApi, RefusedError
 from mso.backplane.kubernetes_permissions import check_permissions
 from mso.backplane.lines import TAIL_BYTES, last_lines
+from mso.backplane.news import News
+from mso.backplane.perseverance import PAUSE_CAP_SECONDS
 from mso.backplane.pod_json import read_pod
 from mso.backplane.pod_status import Patience, deletion_asked_at, standing_of
-from mso.backplane.pod_watch import PAUSE_CAP_SECONDS, PodWatch
+from mso.backplane.pod_watch import PodWatch
 from mso.backplane.pods import (
     CONTAINER,
     Pod,
@@ -85,14 +87,14 @@ class KubernetesBackplane:
         self._roster = Roster(settings.limits, self._alarm.set, bereaved=self._mark_again)
         self._removing: set[RunKey] = set()
         self._chores: set[asyncio.Task[None]] = set()
-        self._news: asyncio.Queue[Observation | Listed | BaseException] = asyncio.Queue()
+        self._news = News()
         self._watch = PodWatch(
             self._api,
             self._pods,
             self._roster,
             settings.resync_seconds,
             tell=self._tell,
-            tell_listed=self._tell_listed,
+            tell_listed=self._news.tell_listed,
         )
 
     async def __aenter__(self) -> Self:
@@ -150,40 +152,17 @@ class KubernetesBackplane:
 
     async def watch(self) -> AsyncIterator[Observation | Listed]:
         """Everything, then what ends, then everything again; see Backplane.watch."""
-        tasks = [
-            asyncio.create_task(loop, name=name)
-            for name, loop in (
-                ("list-pods", self._watch.keep_listing()),
-                ("follow-pods", self._watch.keep_following()),
-                ("judge-pods", self._keep_judging()),
-            )
-        ]
-        for task in tasks:
-            task.add_done_callback(self._crashed)
-        try:
-            while True:
-                news = await self._news.get()
-                if isinstance(news, BaseException):
-                    raise news
+        loops = {
+            "list-pods": self._watch.keep_listing(),
+            "follow-pods": self._watch.keep_following(),
+            "judge-pods": self._keep_judging(),
+        }
+        async with aclosing(self._news.of(loops)) as told:
+            async for news in told:
                 yield news
-                self._news.task_done()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _crashed(self, task: asyncio.Task[None]) -> None:
-        """What a loop raises is raised by the watch: it is a bug, and ends the process."""
-        if not task.cancelled() and (bug := task.exception()):
-            self._news.put_nowait(bug)
 
     def _tell(self, entry: Entry) -> None:
-        self._news.put_nowait(self._roster.observe(entry))
-
-    async def _tell_listed(self, listed: Listed) -> None:
-        """Returns when it was heard: whoever is slow to listen is not buried in listings."""
-        self._news.put_nowait(listed)
-        await self._news.join()
+        self._news.tell(self._roster.observe(entry))
 
     # -- judging --------------------------------------------------------------------------------------------------
 
@@ -350,7 +329,7 @@ class KubernetesBackplane:
         chore = asyncio.create_task(self._persist_mark(run, mark), name=f"mark {run} {mark}")
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)
-        chore.add_done_callback(self._crashed)
+        chore.add_done_callback(self._news.crashed)
 
     async def _persist_mark(self, run: RunKey, mark: Mark) -> None:
         def tell(error: BackplaneError, _: float) -> None:

@@ -15,12 +15,12 @@ from contextlib import suppress
 
 import structlog
 
-from mso.backplane import BackplaneError, Listed
+from mso.backplane import Listed
 from mso.backplane.kubernetes_api import Json, KubernetesApi, RefusedError, parse
+from mso.backplane.perseverance import Perseverance
 from mso.backplane.pod_json import METADATA_ONLY, read_event, read_page, read_versions
 from mso.backplane.pods import OURS, Pod
 from mso.backplane.roster import Entry, Roster
-from mso.patience import persist
 
 log = structlog.get_logger()
 
@@ -32,9 +32,6 @@ WATCH_SECONDS = 280.0
 """How long the API lets one watch last."""
 SILENCE_SECONDS = 90.0
 """A watch without a byte for so long is dead: bookmarks come every minute (fault K3)."""
-PAUSE_CAP_SECONDS = 2.0
-"""The longest pause before the API is tried again: once it is back, what ended is to be told soon (fault K1)."""
-REMIND_SECONDS = 30.0
 
 _GONE = 410
 
@@ -70,16 +67,16 @@ class PodWatch:
         self._has_version = asyncio.Event()
         self._list_now = asyncio.Event()
         self._listing = Listed(0.0, frozenset())
-        self._listed_at: float | None = None
-        self._troubles: dict[str, str] = {}
-        self._reminded = 0.0
+        self._perseverance = Perseverance(
+            "pods",
+            resync_seconds,
+            troubled=lambda trouble: log.warning("kubernetes.trouble", trouble=trouble, host=api.host),
+            well_again=lambda: log.info("kubernetes.well_again", host=api.host),
+        )
 
     def troubles(self) -> tuple[str, ...]:
         """What keeps the pods from being followed, in words for an operator."""
-        stale = None if self._listed_at is None else time.monotonic() - self._listed_at
-        if stale is not None and stale > 2 * self._resync_seconds + 10:
-            return (*self._troubles.values(), f"the last listing of pods is {stale:.0f} s old")
-        return tuple(self._troubles.values())
+        return self._perseverance.troubles()
 
     def take_in(self, pod: Pod) -> None:
         """A pod as the API has just shown it."""
@@ -89,7 +86,7 @@ class PodWatch:
     async def keep_listing(self) -> None:
         while True:
             self._list_now.clear()  # before: who asks while a listing is on its way asks for the next one
-            await self._persist("list", self._list)
+            await self._perseverance.persist("list", self._list)
             await self._tell_listed(self._listing)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._resync_seconds):
@@ -113,7 +110,7 @@ class PodWatch:
             self._tell(entry)
             if number % BREATH == 0:
                 await asyncio.sleep(0)
-        self._listed_at = time.monotonic()
+        self._perseverance.listed()
         if not self._version:
             self._version = version
             self._has_version.set()
@@ -141,7 +138,7 @@ class PodWatch:
         while True:
             await self._has_version.wait()
             try:
-                await self._persist("watch", self._follow)
+                await self._perseverance.persist("watch", self._follow)
             except _ExpiredError:
                 log.info("kubernetes.watch_expired", version=self._version)
                 self._version = ""
@@ -159,7 +156,7 @@ class PodWatch:
         }
         try:
             async with self._api.stream(self._path, query=query, silence=SILENCE_SECONDS) as chunks:
-                self._is_well("watch")
+                self._perseverance.is_well("watch")
                 rest = b""
                 async for chunk in chunks:
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -188,24 +185,3 @@ class PodWatch:
                 pass  # BOOKMARK, and whatever else only moves the version on
         if version := thing.get("metadata", {}).get("resourceVersion"):
             self._version = version
-
-    async def _persist(self, what: str, act: Callable[[], Awaitable[None]]) -> None:
-        """Do it until it is done; trouble is said aloud at once, and then from time to time."""
-
-        def tell(error: BackplaneError, _: float) -> None:
-            self._has_trouble(what, error)
-
-        await persist(act, BackplaneError, tell, first=0.2, cap=PAUSE_CAP_SECONDS)
-        self._is_well(what)
-
-    def _has_trouble(self, what: str, error: BackplaneError) -> None:
-        trouble = f"cannot {what} pods: {error}"
-        now = time.monotonic()
-        if what not in self._troubles or now - self._reminded > REMIND_SECONDS:
-            self._reminded = now
-            log.warning("kubernetes.trouble", trouble=trouble, host=self._api.host)
-        self._troubles[what] = trouble
-
-    def _is_well(self, what: str) -> None:
-        if self._troubles.pop(what, None) and not self._troubles:
-            log.info("kubernetes.well_again", host=self._api.host)

@@ -123,7 +123,7 @@ async def test_trouble_is_waited_out_and_said_once(
     server: ApiServer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut connections, errors, garbage: the first is told, then that all is well again (fault K1)."""
-    monkeypatch.setattr("mso.backplane.pod_watch.PAUSE_CAP_SECONDS", 0.01)
+    monkeypatch.setattr("mso.backplane.perseverance.PAUSE_CAP_SECONDS", 0.01)
     namespace.put(pod(version="90", status=RUNNING))
     namespace.listings = [cut, refusing(500, "ouch"), refusing(200, "<html>"), refusing(503, {"message": "busy"})]
     with capture_logs() as logs:
