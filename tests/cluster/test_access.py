@@ -14,9 +14,9 @@ from mso.edges import build_backplane, build_lease
 from tests.cluster.conftest import NewPlace, StartMso
 from tests.cluster.installation import CONFIGURATION
 from tests.cluster.place import Place
-from tests.cluster.told import reasons, told
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
+from tests.told import reasons, told
 
 ROLE = yaml.safe_load((CONFIGURATION / "base" / "role.yaml").read_text())
 ENFORCE = "pod-security.kubernetes.io/enforce"

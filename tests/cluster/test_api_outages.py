@@ -6,11 +6,11 @@ from pathlib import Path
 from tests.cluster.conftest import StartMso
 from tests.cluster.gates import Gates
 from tests.cluster.place import Place
-from tests.cluster.told import reasons
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
 from tests.tcp_proxy import TcpProxy
+from tests.told import reasons
 
 SOON = 20.0
 """Seconds within which an end is told that the API shows. Two to three are usual; what is slow here is the machine."""

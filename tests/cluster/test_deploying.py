@@ -5,10 +5,10 @@ from mso.model import Attempt, ModelId, ModelKey, SimulationId
 from tests.cluster.conftest import StartMso
 from tests.cluster.gates import Gates
 from tests.cluster.place import Place
-from tests.cluster.told import reasons, told
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
+from tests.told import reasons, told
 
 NASTY = (
     *("A", "a", "a-b", "a.b", "a b", "_", "-x", "x-", "0"),

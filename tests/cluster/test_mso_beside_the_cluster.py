@@ -19,10 +19,10 @@ from dotenv import dotenv_values
 from tests.cluster.conftest import StartMso
 from tests.cluster.installation import CONFIGURATION
 from tests.cluster.place import Place
-from tests.cluster.told import reasons
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
 from tests.service import wait_until
+from tests.told import reasons
 
 REMOTE = CONFIGURATION / "setup_remote_cluster.sh"
 KIND = CONFIGURATION.parent / "simulation_components" / "setup_kind_cluster.sh"

@@ -18,13 +18,13 @@ from tests.cluster.images import NO_IMAGE
 from tests.cluster.installation import CONFIGURATION, Installation, overlay
 from tests.cluster.place import LIMIT, Place
 from tests.cluster.test_quickstart import fake_model
-from tests.cluster.told import reasons
 from tests.kubernetes_cluster import Cluster, fake_model_image
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.postgres import Postgres
 from tests.service import wait_until
 from tests.tcp_proxy import TcpProxy
+from tests.told import reasons
 
 SCENARIO = Path(__file__).parents[2] / "simulation_components" / "fake_simulator" / "scenarios" / "quickstart.yaml"
 Install = Callable[..., Installation]

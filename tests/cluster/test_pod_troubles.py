@@ -10,10 +10,10 @@ from tests.cluster.conftest import StartMso, ghost_node
 from tests.cluster.gates import Gates
 from tests.cluster.images import NO_IMAGE
 from tests.cluster.place import Place
-from tests.cluster.told import reasons, told
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
+from tests.told import reasons, told
 
 
 def container_status(state: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from mso.protocol.messages.lifecycle_pb2 import ErrorOccurred, ModelConfiguration
 from tests.cluster.conftest import StartMso
 from tests.cluster.place import Place
-from tests.cluster.told import reasons, told
 from tests.kubernetes_cluster import Cluster, fake_model_image
 from tests.mosquitto import Mosquitto
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
+from tests.told import reasons, told
 
 
 def fake_model(

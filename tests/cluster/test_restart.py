@@ -2,9 +2,9 @@
 
 from tests.cluster.gates import Gates
 from tests.cluster.place import Place
-from tests.cluster.told import reasons
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
+from tests.told import reasons
 
 
 def deploy_gated(peer: Peer, gates: Gates, *models: str) -> None:

@@ -2,10 +2,10 @@
 
 from mso.protocol.messages.lifecycle_pb2 import EnvironmentVariable, ModelConfiguration
 from tests.cluster.place import Place
-from tests.cluster.told import reasons, told
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess
+from tests.told import reasons, told
 
 SECRET, CANARY = "how-it-ends", "canary-7f3a"
 

@@ -11,11 +11,11 @@ from tests.cluster.conftest import StartMso
 from tests.cluster.gates import Gates
 from tests.cluster.place import Place
 from tests.cluster.test_restart import deploy_gated
-from tests.cluster.told import reasons
 from tests.peer import Peer
 from tests.postgres import INSTALL_HINT, Postgres
 from tests.service import MsoProcess, wait_until
 from tests.tcp_proxy import TcpProxy
+from tests.told import reasons
 
 TAKEOVER_SECONDS = 15.0
 """docs/kubernetes.md, *One is active*; it is promised of a machine that has time for it."""

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from tests.cluster.gates import Gates
 from tests.cluster.place import Place, Pod
-from tests.cluster.told import reasons
 from tests.kubernetes_cluster import Cluster
 from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess, wait_until
+from tests.told import reasons
 
 
 def test_simulation_done_leaves_no_pod_living_and_the_logs_where_they_are(

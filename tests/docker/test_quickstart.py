@@ -1,13 +1,12 @@
 """Whole simulations of real models in real containers, and what their orchestrator hears of them."""
 
-from collections.abc import Sequence
-
-from mso.protocol.messages.lifecycle_pb2 import ModelConfiguration, ModelHasTerminated
+from mso.protocol.messages.lifecycle_pb2 import ModelConfiguration
 from tests.docker.conftest import StartMso
 from tests.docker_engine import containers, docker, fake_model_image, gateway, volumes
 from tests.mosquitto import Mosquitto
-from tests.peer import Heard, Peer, configuration, order
+from tests.peer import Peer, configuration, order
 from tests.service import MsoProcess, wait_until
+from tests.told import told
 
 
 def fake_model(broker: Mosquitto, model: str, **environment: str) -> ModelConfiguration:
@@ -23,15 +22,6 @@ def fake_model(broker: Mosquitto, model: str, **environment: str) -> ModelConfig
         MQTT_PASSWORD=broker.password,
         **environment,
     )
-
-
-def told(heard: Sequence[Heard]) -> dict[str, ModelHasTerminated]:
-    """How each model ended: told once, and all of it last."""
-    names = [message.name for message in heard]
-    ends = {message.model: message.end for message in heard if message.model}
-    assert len(ends) == names.count("ModelHasTerminated")
-    assert names[-1] == "AllModelsHaveTerminated"
-    return ends
 
 
 def of(project: str) -> dict[str, dict[str, object]]:
